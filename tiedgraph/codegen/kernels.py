@@ -1,0 +1,133 @@
+"""From kernel text to machine code.
+
+The text is compiled by Numba as a function of four pointers, its LLVM module is made free of
+Python, and the object code is kept on disk (`tiedgraph.codegen.cache`). A process that finds all
+its kernels there never imports Numba: the objects are linked by LLVM's own loader.
+
+This is the only module that runs generated code. Kernel text holds no user text: names, messages
+and paths of a model never reach it (`_checked`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import threading
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import metadata, resources
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from tiedgraph.codegen import cache
+from tiedgraph.ops.rules import Kernel
+
+# int32 kernel(void* result, void** exception, T* activation, T* parameter, T* gradient, int64*)
+ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 6)
+
+_lock = threading.RLock()
+_addresses: dict[str, int] = {}
+compiled_here = 0  # kernels that this process had to compile, for reports and tests
+
+
+@lru_cache
+def _machine() -> tuple[str, str]:
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.get_host_cpu_name(), features
+
+
+@lru_cache
+def _toolchain() -> str:
+    """Everything but the text that machine code depends on."""
+    lanes = resources.files("tiedgraph.lanes")
+    texts = [lanes.joinpath(name).read_text() for name in ("vector.py", "math.py")]
+    versions = [metadata.version(name) for name in ("numba", "llvmlite")]
+    return hashlib.sha256(repr((versions, _machine(), texts, _PIPELINE)).encode()).hexdigest()
+
+
+_PIPELINE = 1  # counts up when this file changes what comes out of the same text
+
+
+def key(kernel: Kernel, dtype: str) -> str:
+    """The name of a kernel's machine code in the cache."""
+    return hashlib.sha256(f"{_toolchain()}\n{dtype}\n{kernel.source}".encode()).hexdigest()[:40]
+
+
+def addresses(kernels: Iterable[Kernel], dtype: str) -> list[int]:
+    """Machine addresses of kernels, compiled or loaded as needed; valid for the process's life."""
+    with _lock:
+        return [_address(kernel, dtype) for kernel in kernels]
+
+
+def entry(kernel: Kernel, dtype: str) -> Any:
+    """A kernel as a ctypes function, which runs without the interpreter lock."""
+    return ENTRY(addresses([kernel], dtype)[0])
+
+
+def _address(kernel: Kernel, dtype: str) -> int:
+    name = key(kernel, dtype)
+    if name not in _addresses:
+        payload = cache.read(name)
+        if payload is None:
+            payload = _compile(kernel, dtype, name)
+            cache.write(name, payload)
+        engine = _engine()
+        engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
+        engine.finalize_object()
+        _addresses[name] = engine.get_function_address(f"tiedgraph_{name}")
+    return _addresses[name]
+
+
+@lru_cache
+def _engine() -> Any:
+    """One loader for all kernels of the process."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = _target()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def _target() -> Any:
+    name, features = _machine()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=name, features=features, opt=3, reloc="default", codemodel="jitdefault", jit=True
+    )
+
+
+def _checked(kernel: Kernel) -> str:
+    if not kernel.source.isascii() or "\r" in kernel.source or "\f" in kernel.source:
+        raise ValueError(f"text of kernel {kernel.name} must be plain ASCII")
+    return kernel.source
+
+
+def _compile(kernel: Kernel, dtype: str, name: str) -> bytes:
+    global compiled_here
+    from numba import njit, types
+
+    from tiedgraph.lanes import math, vector
+
+    scope: dict[str, Any] = {**vector.names(dtype), **math.names(dtype)}
+    exec(compile(_checked(kernel), f"<kernel {kernel.name}>", "exec"), scope)
+    pointer = vector.pointer_to(dtype)
+    arguments = (pointer, pointer, pointer, vector.INT64_POINTER)
+    function = njit(
+        types.void(*arguments),
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        error_model="numpy",
+    )(scope["kernel"])
+    overload = function.overloads[arguments]
+    text = overload.library.get_llvm_str()
+    text = text.replace(overload.fndesc.llvm_func_name, f"tiedgraph_{name}")
+    text = text.replace(" = common local_unnamed_addr global", " = internal global")
+    text = text.replace(" = common global", " = internal global")
+    module = llvm.parse_assembly(text)
+    compiled_here += 1
+    return bytes(_target_ready().emit_object(module))
+
+
+def _target_ready() -> Any:
+    _engine()
+    return _target()

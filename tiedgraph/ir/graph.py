@@ -1,0 +1,247 @@
+"""The whole intermediate form: what every pass reads and returns.
+
+A `Graph` is immutable; a pass answers `graph.replace(...)`. `Node.inputs` is the truth about
+dataflow, and `Graph.digraph` a frozen view of it for order, ancestors and cycles. Backward
+computation is made of nodes too (`role = "backward"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import networkx as nx
+
+from tiedgraph.diagnostics import Span
+from tiedgraph.ir.types import Shape, Type
+
+Role = Literal["input", "target", "implicit", "forward", "loss", "metric", "output", "backward"]
+
+
+@dataclass(frozen=True)
+class Init:
+    """How a storage starts: a name of `tiedgraph.runtime.initialise` and its numbers."""
+
+    name: str
+    arguments: tuple[float, ...] = ()
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Free numbers: what optimisers walk and files hold.
+
+    id: the id of the parameter that owns it (the first named of its tie).
+    fans: fan-in and fan-out that the owner's initialiser scales by.
+    trainable: False for frozen ones and for statistics such as running means.
+    """
+
+    id: str
+    shape: tuple[int, ...]
+    init: Init
+    trainable: bool = True
+    fans: tuple[int, int] = (1, 1)
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One view, `flip` with `{"axis": -1}`; `name` is a key of `tiedgraph.ties.view.VIEWS`."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """How a parameter is read off a storage: the steps, first applied first.
+
+    No steps is the storage itself. `tiedgraph.ties.view.layout` turns a view into strides, or
+    into an index map where no strides do.
+    """
+
+    storage: str
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter as its layer declares it: `c1.weight`.
+
+    id: instance path, a dot, and the parameter's own name.
+    """
+
+    id: str
+    instance: str
+    name: str
+    shape: tuple[int, ...]
+    view: View
+    init: Init
+    trainable: bool = True
+    fans: tuple[int, int] = (1, 1)
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation on values.
+
+    op: a name in `tiedgraph.ops.OPS`; attrs: an instance of that op's `Attrs`.
+    inputs, outputs: ids of values; params: ids of parameters, in the op's order.
+    accumulate: for backward nodes, one entry per output: the id of the value that this output
+      adds to (in the same memory), or None where it is the first to write.
+    of: for backward nodes, the id of the forward node.
+    epilogue: names of pointwise ops that the kernel applies before it stores (pass `fuse`).
+    """
+
+    id: str
+    op: str
+    attrs: Any
+    inputs: tuple[str, ...]
+    params: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    role: Role = "forward"
+    accumulate: tuple[str | None, ...] = ()
+    of: str = ""
+    epilogue: tuple[str, ...] = ()
+    task: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a node makes, or data that comes in. `type` is None until `infer_shapes` ran."""
+
+    id: str
+    type: Type | None
+    producer: str = ""  # node id; "" for data
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class DataInput:
+    """An array from outside. `implicit` ones are made by the runtime, not by the user:
+
+    `lengths`: valid extent of a run-time size, one number a sample (`extent`);
+    `weight`: 1 / (number of samples, times valid steps for `extent`) for each real sample, and
+      0 for padding samples;
+    `key`: a random integer below 2**24 a sample, new in each step.
+    """
+
+    value: str
+    role: Literal["input", "target", "lengths", "weight", "key"]
+    type: Type
+    task: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class TieMember:
+    """One member of a tie, a parameter or an instance, and the view that reads it."""
+
+    path: str
+    steps: tuple[Step, ...] = ()
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Tie:
+    """One `tie` statement after names were resolved.
+
+    kind: a name in `tiedgraph.ties.TIE_KINDS`: hard | index_map | soft | shared.
+    members: for `a = view(b)` two members, of which the second has the view's steps.
+    settings: `by hash(free=512)` and the entries of soft ties.
+    """
+
+    id: str
+    kind: str
+    members: tuple[TieMember, ...]
+    settings: tuple[tuple[str, Any], ...] = ()
+    text: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss, metric or output: the value that holds it, its weight and its name for users."""
+
+    name: str
+    value: str
+    weight: float = 1.0
+    task: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of inputs, losses and outputs; the unnamed task `""` is the file itself."""
+
+    name: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str
+    value: Any
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A layer or block use: `encoder.h`, `layers[3]`. `op` is "" for blocks and repeats."""
+
+    path: str
+    op: str = ""
+    params: tuple[str, ...] = ()
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One model between two passes. Mappings keep the order of the file."""
+
+    name: str
+    data: Mapping[str, DataInput] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
+    storages: Mapping[str, Storage] = field(default_factory=dict)
+    ties: tuple[Tie, ...] = ()
+    tasks: tuple[Task, ...] = (Task(""),)
+    losses: tuple[Term, ...] = ()
+    metrics: tuple[Term, ...] = ()
+    outputs: tuple[Term, ...] = ()
+    train: tuple[Setting, ...] = ()
+    loading: tuple[Setting, ...] = ()
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> Graph:
+        return replace(self, **changes)
+
+    @cached_property
+    def digraph(self) -> nx.DiGraph:
+        """Frozen bipartite view: data and nodes, an edge for each value that flows."""
+        view = nx.DiGraph(name=self.name)
+        for name, item in self.data.items():
+            view.add_node(name, role=item.role, type=item.type)
+        for name, node in self.nodes.items():
+            view.add_node(name, op=node.op, role=node.role, params=node.params)
+        for name, node in self.nodes.items():
+            for value in node.inputs:
+                producer = self.values[value].producer or value
+                view.add_edge(producer, name, value=value, type=self.values[value].type)
+        return nx.freeze(view)
+
+    def type_of(self, value: str) -> Type:
+        """The type of a value; `infer_shapes` must have run."""
+        found = self.values[value].type
+        if found is None:
+            raise ValueError(f"value {value} has no type yet")
+        return found
+
+    def shape_of(self, value: str) -> Shape:
+        return self.type_of(value).shape

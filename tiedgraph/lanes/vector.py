@@ -1,0 +1,379 @@
+"""The lane vector: one number of `LANES` samples in one register, as a Numba type.
+
+A vector is 64 bytes, 16 float32 or 8 float64: one AVX-512 register, which LLVM splits for narrower
+machines. `names(dtype)` gives everything that kernel text may use for one dtype. Multiply-adds are
+`llvm.fmuladd` and no operation is flagged for reassociation, so that a kernel's result depends on
+its text alone.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+VECTOR_BYTES = 64
+INT32 = ir.IntType(32)
+INT64 = ir.IntType(64)
+
+
+class LaneType(types.Type):
+    """`lanes` numbers of one element type in one register."""
+
+    def __init__(self, element: types.Float) -> None:
+        self.element = element
+        self.lanes = VECTOR_BYTES // (element.bitwidth // 8)
+        super().__init__(name=f"lane{self.lanes}x{element}")
+
+
+class MaskType(types.Type):
+    """One truth value a lane, from comparing lane vectors."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"mask{lanes}")
+
+
+def element_ir(lane: LaneType) -> ir.Type:
+    return ir.FloatType() if lane.element == types.float32 else ir.DoubleType()
+
+
+def vector_ir(lane: LaneType) -> ir.VectorType:
+    return ir.VectorType(element_ir(lane), lane.lanes)
+
+
+@register_model(LaneType)
+class LaneModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: LaneType) -> None:
+        super().__init__(manager, fe_type, vector_ir(fe_type))
+
+
+@register_model(MaskType)
+class MaskModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: MaskType) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
+
+
+LANE = {"float32": LaneType(types.float32), "float64": LaneType(types.float64)}
+MASK = {name: MaskType(lane.lanes) for name, lane in LANE.items()}
+
+
+def _lane_of(pointer: types.CPointer) -> LaneType:
+    return LANE[str(pointer.dtype)]
+
+
+def _mask_of(lane: LaneType) -> MaskType:
+    return MASK[str(lane.element)]
+
+
+# ---------------------------------------------------------------- building blocks of code
+
+
+def splat(builder: ir.IRBuilder, scalar: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """`scalar` (of the element type) in every lane."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, INT32(0))
+    zeros = ir.Constant(ir.VectorType(INT32, kind.count), [0] * kind.count)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def constant(kind: ir.VectorType, value: float | int) -> ir.Constant:
+    """The same literal in every lane."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def to_element(builder: ir.IRBuilder, value: ir.Value, given: types.Type, lane: LaneType) -> ir.Value:
+    """A scalar of Numba type `given` as the lane's element type."""
+    target = element_ir(lane)
+    if isinstance(given, types.Integer | types.Boolean | types.IntegerLiteral):
+        return builder.sitofp(value, target)
+    if given == lane.element:
+        return value
+    narrower = given == types.float64
+    return builder.fptrunc(value, target) if narrower else builder.fpext(value, target)
+
+
+def call_intrinsic(
+    builder: ir.IRBuilder, name: str, arguments: list[ir.Value], result: ir.Type | None = None
+) -> ir.Value:
+    """Calls `llvm.NAME` overloaded on the type of the first argument."""
+    kind = arguments[0].type
+    result = result or kind
+    suffix = _suffix(kind)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(result, [a.type for a in arguments]),
+        f"llvm.{name}.{suffix}",
+    )
+    return builder.call(function, arguments)
+
+
+def _suffix(kind: ir.Type) -> str:
+    if isinstance(kind, ir.VectorType):
+        return f"v{kind.count}{_suffix(kind.element)}"
+    if isinstance(kind, ir.FloatType):
+        return "f32"
+    return "f64" if isinstance(kind, ir.DoubleType) else f"i{kind.width}"
+
+
+def _address(builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value, kind: ir.Type) -> ir.Value:
+    return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
+
+
+# ---------------------------------------------------------------- memory
+
+
+@intrinsic
+def load(typing: Any, pointer: Any, offset: Any) -> Any:
+    """The lane vector at `pointer[offset]`, of any alignment."""
+    lane = _lane_of(pointer)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.load(_address(builder, *args, vector_ir(lane)))
+        value.align = lane.element.bitwidth // 8
+        return value
+
+    return lane(pointer, types.intp), codegen
+
+
+@intrinsic
+def store(typing: Any, pointer: Any, offset: Any, value: Any) -> Any:
+    """Writes a lane vector to `pointer[offset]`."""
+    lane = _lane_of(pointer)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        instruction = builder.store(args[2], _address(builder, *args[:2], vector_ir(lane)))
+        instruction.align = lane.element.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, lane), codegen
+
+
+@intrinsic
+def number(typing: Any, pointer: Any, index: Any) -> Any:
+    """`operand[index]` read as the 64 bits of a float64 (see `tiedgraph.ops.rules.bits`)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_address(builder, *args, ir.DoubleType()))
+
+    return types.float64(pointer, types.intp), codegen
+
+
+def _make_broadcast(lane: LaneType) -> Any:
+    @intrinsic
+    def broadcast(typing: Any, scalar: Any) -> Any:
+        """A scalar in every lane."""
+        given = types.unliteral(scalar)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return splat(builder, to_element(builder, args[0], given, lane), vector_ir(lane))
+
+        return lane(given), codegen
+
+    return broadcast
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+@intrinsic
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """`a * b + c` with one rounding where the machine has it."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return call_intrinsic(builder, "fmuladd", list(args))
+
+    return a(a, a, a), codegen
+
+
+def _unary(name: str, make: Callable[[Any, Any], Any], doc: str) -> Any:
+    @intrinsic
+    def function(typing: Any, x: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return make(builder, args[0])
+
+        return x(x), codegen
+
+    function.__doc__ = doc
+    function._name = name
+    return function
+
+
+def _intrinsic_call(name: str) -> Callable[[Any, Any], Any]:
+    return lambda builder, x: call_intrinsic(builder, name, [x])
+
+
+sqrt = _unary("sqrt", _intrinsic_call("sqrt"), "Square root.")
+absolute = _unary("absolute", _intrinsic_call("fabs"), "Absolute value.")
+floor = _unary("floor", _intrinsic_call("floor"), "Largest integer not above.")
+round_even = _unary("round_even", _intrinsic_call("rint"), "Nearest integer, ties to even.")
+
+
+def _extreme(predicate: str) -> Any:
+    @intrinsic
+    def function(typing: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(predicate, *args), *args)
+
+        return a(a, a), codegen
+
+    return function
+
+
+maximum = _extreme(">")
+minimum = _extreme("<")
+
+
+@intrinsic
+def select(typing: Any, mask: Any, a: Any, b: Any) -> Any:
+    """`a` where the mask holds, else `b`, lane by lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return a(mask, a, a), codegen
+
+
+@intrinsic
+def sum_lanes(typing: Any, x: Any) -> Any:
+    """The sum over the lanes by a fixed pairwise tree, a scalar."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector, count = args[0], x.lanes
+        while count > 1:
+            half = count // 2
+            undefined = ir.Constant(vector.type, ir.Undefined)
+            parts = [
+                builder.shuffle_vector(
+                    vector,
+                    undefined,
+                    ir.Constant(ir.VectorType(INT32, half), list(range(start, start + half))),
+                )
+                for start in (0, half)
+            ]
+            vector, count = builder.fadd(*parts), half
+        return builder.extract_element(vector, INT32(0))
+
+    return x.element(x), codegen
+
+
+# ---------------------------------------------------------------- operators
+
+
+def _operands(args: tuple[Any, ...]) -> LaneType | None:
+    lanes = [a for a in args if isinstance(a, LaneType)]
+    numbers = all(isinstance(a, LaneType | types.Float | types.Integer) for a in args)
+    return lanes[0] if lanes and numbers else None
+
+
+def _widen(builder: Any, sig: Any, args: Any, lane: LaneType) -> list[Any]:
+    return [
+        arg
+        if isinstance(kind, LaneType)
+        else splat(builder, to_element(builder, arg, kind, lane), vector_ir(lane))
+        for kind, arg in zip(sig.args, args, strict=True)
+    ]
+
+
+def _register_binary(symbol: Any, make: Callable[[Any, Any, Any], Any], compares: bool) -> None:
+    @infer_global(symbol)
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            lane = _operands(args)
+            if lane is None or len(args) != 2:
+                return None
+            result = _mask_of(lane) if compares else lane
+            return signature(result, *(types.unliteral(a) for a in args))
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lane = _operands(sig.args)
+        assert lane is not None
+        return make(builder, *_widen(builder, sig, args, lane))
+
+    for pair in (
+        (LaneType, LaneType),
+        (LaneType, types.Number),
+        (types.Number, LaneType),
+    ):
+        lower_builtin(symbol, *pair)(lower)
+
+
+_register_binary(operator.add, lambda b, x, y: b.fadd(x, y), False)
+_register_binary(operator.sub, lambda b, x, y: b.fsub(x, y), False)
+_register_binary(operator.mul, lambda b, x, y: b.fmul(x, y), False)
+_register_binary(operator.truediv, lambda b, x, y: b.fdiv(x, y), False)
+for _symbol, _text in (
+    (operator.lt, "<"),
+    (operator.le, "<="),
+    (operator.gt, ">"),
+    (operator.ge, ">="),
+    (operator.eq, "=="),
+):
+    _register_binary(_symbol, lambda b, x, y, text=_text: b.fcmp_ordered(text, x, y), True)  # type: ignore[misc]
+
+
+@infer_global(operator.neg)
+class _Negative(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        return signature(args[0], args[0]) if isinstance(args[0], LaneType) else None
+
+
+@lower_builtin(operator.neg, LaneType)
+def _lower_negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fneg(args[0])
+
+
+def _register_mask(symbol: Any, make: Callable[[Any, Any, Any], Any]) -> None:
+    @infer_global(symbol)
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and all(isinstance(a, MaskType) for a in args):
+                return signature(args[0], *args)
+            return None
+
+    @lower_builtin(symbol, MaskType, MaskType)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return make(builder, *args)
+
+
+_register_mask(operator.and_, lambda b, x, y: b.and_(x, y))
+_register_mask(operator.or_, lambda b, x, y: b.or_(x, y))
+
+
+# ---------------------------------------------------------------- raw addresses and calls
+
+
+def pointer_to(dtype: str) -> types.CPointer:
+    return types.CPointer(types.float32 if dtype == "float32" else types.float64)
+
+
+INT64_POINTER = types.CPointer(types.int64)
+
+
+@lru_cache
+def names(dtype: str) -> dict[str, Any]:
+    """Everything kernel text may use for `dtype`, by name."""
+    lane = LANE[dtype]
+    return {
+        "LANES": lane.lanes,
+        "load": load,
+        "store": store,
+        "number": number,
+        "broadcast": _make_broadcast(lane),
+        "fma": fma,
+        "sqrt": sqrt,
+        "absolute": absolute,
+        "floor": floor,
+        "round_even": round_even,
+        "maximum": maximum,
+        "minimum": minimum,
+        "select": select,
+        "sum_lanes": sum_lanes,
+    }
