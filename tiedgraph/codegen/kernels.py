@@ -14,7 +14,7 @@ import ctypes
 import hashlib
 import threading
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata, resources
 from typing import Any
 
@@ -25,6 +25,8 @@ from tiedgraph.ops.rules import Kernel
 
 # int32 kernel(void* result, void** exception, T* activation, T* parameter, T* gradient, int64*)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 6)
+_ignored = ctypes.create_string_buffer(64)  # where kernels write the result and exception
+_IGNORED = ctypes.addressof(_ignored)
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
@@ -61,8 +63,8 @@ def addresses(kernels: Iterable[Kernel], dtype: str) -> list[int]:
 
 
 def entry(kernel: Kernel, dtype: str) -> Any:
-    """A kernel as a ctypes function, which runs without the interpreter lock."""
-    return ENTRY(addresses([kernel], dtype)[0])
+    """A kernel as a function of four addresses, which runs without the interpreter lock."""
+    return partial(ENTRY(addresses([kernel], dtype)[0]), _IGNORED, _IGNORED)
 
 
 def _address(kernel: Kernel, dtype: str) -> int:
@@ -125,9 +127,5 @@ def _compile(kernel: Kernel, dtype: str, name: str) -> bytes:
     text = text.replace(" = common global", " = internal global")
     module = llvm.parse_assembly(text)
     compiled_here += 1
-    return bytes(_target_ready().emit_object(module))
-
-
-def _target_ready() -> Any:
     _engine()
-    return _target()
+    return bytes(_target().emit_object(module))

@@ -22,6 +22,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 VECTOR_BYTES = 64
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
+INT64_POINTER = types.CPointer(types.int64)
 
 
 class LaneType(types.Type):
@@ -264,6 +265,47 @@ def sum_lanes(typing: Any, x: Any) -> Any:
     return x.element(x), codegen
 
 
+@intrinsic
+def transpose(
+    typing: Any, source: Any, start: Any, stride: Any, target: Any, place: Any, step: Any
+) -> Any:
+    """Turns a square of LANES x LANES numbers over.
+
+    Row r is read at `source[start + r * stride]`; column c is written at `target[place + c * step]`.
+    """
+    lane = _lane_of(source)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer, first, row_stride, goal, goal_first, goal_stride = args
+        count, kind = lane.lanes, vector_ir(lane)
+        rows = []
+        for r in range(count):
+            offset = builder.add(first, builder.mul(row_stride, INT64(r)))
+            value = builder.load(_address(builder, pointer, offset, kind))
+            value.align = lane.element.bitwidth // 8
+            rows.append(value)
+        # Blocks of `half` change places between the rows of each pair, from single numbers up.
+        half = 1
+        while half < count:
+            for r in range(count):
+                if not r & half:
+                    a, b = rows[r], rows[r + half]
+                    low = [k if not k & half else count + k - half for k in range(count)]
+                    high = [k + half if not k & half else count + k for k in range(count)]
+                    mask = ir.VectorType(INT32, count)
+                    rows[r] = builder.shuffle_vector(a, b, ir.Constant(mask, low))
+                    rows[r + half] = builder.shuffle_vector(a, b, ir.Constant(mask, high))
+            half *= 2
+        for c, value in enumerate(rows):
+            offset = builder.add(goal_first, builder.mul(goal_stride, INT64(c)))
+            written = builder.store(value, _address(builder, goal, offset, kind))
+            written.align = lane.element.bitwidth // 8
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(source, whole, whole, target, whole, whole), codegen
+
+
 # ---------------------------------------------------------------- operators
 
 
@@ -350,11 +392,68 @@ _register_mask(operator.or_, lambda b, x, y: b.or_(x, y))
 # ---------------------------------------------------------------- raw addresses and calls
 
 
+def _make_address(lane: LaneType) -> Any:
+    @intrinsic
+    def address(typing: Any, integer: Any) -> Any:
+        """A 64-bit integer as a pointer to elements."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], element_ir(lane).as_pointer())
+
+        return types.CPointer(lane.element)(types.int64), codegen
+
+    return address
+
+
+@intrinsic
+def addressed(typing: Any, pointer: Any) -> Any:
+    """A pointer as a 64-bit integer."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], INT64)
+
+    return types.int64(pointer), codegen
+
+
+@intrinsic
+def integers(typing: Any, integer: Any) -> Any:
+    """A 64-bit integer as a pointer to 64-bit integers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], INT64.as_pointer())
+
+    return INT64_POINTER(types.int64), codegen
+
+
+@intrinsic
+def words(typing: Any, count: Any) -> Any:
+    """Eight 64-bit integers on the stack."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return cgutils.alloca_once(builder, INT64, size=8)
+
+    return INT64_POINTER(types.int64), codegen
+
+
+@intrinsic
+def call(
+    typing: Any, entry: Any, activation: Any, parameter: Any, gradient: Any, operand: Any
+) -> Any:
+    """Runs the kernel at a machine address; nothing of it is compiled into the caller."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kinds = [byte.as_pointer(), byte.as_pointer(), *(value.type for value in args[1:])]
+        function = builder.inttoptr(args[0], ir.FunctionType(INT32, kinds).as_pointer())
+        ignored = [cgutils.alloca_once(builder, byte) for _ in range(2)]
+        builder.call(function, [*ignored, *args[1:]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, activation, parameter, gradient, operand), codegen
+
+
 def pointer_to(dtype: str) -> types.CPointer:
     return types.CPointer(types.float32 if dtype == "float32" else types.float64)
-
-
-INT64_POINTER = types.CPointer(types.int64)
 
 
 @lru_cache
@@ -376,4 +475,11 @@ def names(dtype: str) -> dict[str, Any]:
         "minimum": minimum,
         "select": select,
         "sum_lanes": sum_lanes,
+        "transpose": transpose,
+        "ITEM": lane.element.bitwidth // 8,
+        "addressed": addressed,
+        "address": _make_address(lane),
+        "integers": integers,
+        "words": words,
+        "call": call,
     }

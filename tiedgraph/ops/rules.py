@@ -198,6 +198,11 @@ class Emitter(ABC):
         """
 
 
+def bits(number: float) -> int:
+    """The 64 bits of a float as an integer operand; kernels read it with `number(operand, i)`."""
+    return int(np.float64(number).view(np.int64))
+
+
 Shape = Callable[[Any, Sequence[Type]], Type]
 Forward = Callable[[Any, Sequence[Array], Sequence[Array]], Array]
 Backward = Callable[
@@ -257,7 +262,7 @@ class Op:
     alias: bool = False
     epilogue: bool = False
     pointwise: Any = None
-    padding: float | None = None
+    padding: float | Callable[[Any], float | None] | None = None
     inference: Callable[[Any], Any] | None = None
     finish: Callable[[Array], float] | None = None
     flops: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None

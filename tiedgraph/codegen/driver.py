@@ -1,0 +1,150 @@
+"""The kernels that serve every program: the walk over a tape, data in and out, sums over shards.
+
+A *job* is a row of 64-bit integers that tells one thread what to do (`JOB` names its fields). Tiles
+are dealt to `SHARDS` shards, whatever the number of threads, and each shard has its own gradient
+buffer; shards are summed by a fixed pairwise tree. So the bits of a result do not depend on threads.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tiedgraph.ops.rules import Kernel
+
+SHARDS = 8
+
+JOB = (
+    "first_shard",  # this thread's shards: first, first + step, ...
+    "shard_step",
+    "tiles",
+    "samples",
+    "gradient_stride",  # numbers between two shards' buffers
+    "arena_stride",  # numbers between two tiles' activations; 0: one arena, used again
+    "rows",  # address of pairs (kernel address, offset of the operand row)
+    "first_row",
+    "last_row",
+    "operands",  # address of the operand table
+    "incoming",  # address of rows (kernel address, source, destination, elements, fill)
+    "incoming_count",  # 0 for all but the first stretch of a tape
+    "outgoing",
+    "outgoing_count",
+)
+
+_FIELDS = "\n".join(f"    {name} = operand[{i}]" for i, name in enumerate(JOB))
+
+WALK = Kernel(
+    "walk",
+    f"""def kernel(activation, parameter, gradient, operand):
+{_FIELDS}
+    row = integers(rows)
+    coming = integers(incoming)
+    going = integers(outgoing)
+    moved = words(8)
+    shard = first_shard
+    while shard < {SHARDS}:
+        tile = shard
+        mine = address(addressed(gradient) + shard * gradient_stride * ITEM)
+        while tile < tiles:
+            arena = address(addressed(activation) + tile * arena_stride * ITEM)
+            for i in range(incoming_count):
+                moved[0] = coming[5 * i + 1]
+                moved[1] = coming[5 * i + 2]
+                moved[2] = coming[5 * i + 3]
+                moved[3] = coming[5 * i + 4]
+                moved[4] = tile * LANES
+                moved[5] = samples
+                call(coming[5 * i], arena, parameter, mine, moved)
+            for i in range(first_row, last_row):
+                call(row[2 * i], arena, parameter, mine, integers(operands + 8 * row[2 * i + 1]))
+            for i in range(outgoing_count):
+                moved[0] = going[5 * i + 1]
+                moved[1] = going[5 * i + 2]
+                moved[2] = going[5 * i + 3]
+                moved[3] = going[5 * i + 4]
+                moved[4] = tile * LANES
+                moved[5] = samples
+                call(going[5 * i], arena, parameter, mine, moved)
+            tile += {SHARDS}
+        shard += shard_step
+""",
+)
+
+# One array's samples into lanes. Lanes without a sample repeat the last one, so that their numbers
+# are as harmless as its own; with `fill` they hold zero (weights).
+PACK = Kernel(
+    "pack",
+    """def kernel(activation, parameter, gradient, operand):
+    source = address(operand[0])
+    target = operand[1]
+    elements = operand[2]
+    fill = operand[3]
+    first = operand[4]
+    samples = operand[5]
+    whole = 0
+    if first + LANES <= samples:
+        whole = elements // LANES * LANES
+        for i in range(0, whole, LANES):
+            transpose(source, first * elements + i, elements, activation, target + i * LANES, LANES)
+    for lane in range(LANES):
+        sample = first + lane
+        if sample < samples:
+            for i in range(whole, elements):
+                activation[target + i * LANES + lane] = source[sample * elements + i]
+        elif fill:
+            for i in range(elements):
+                activation[target + i * LANES + lane] = 0
+        else:
+            for i in range(elements):
+                activation[target + i * LANES + lane] = source[(samples - 1) * elements + i]
+""",
+)
+
+UNPACK = Kernel(
+    "unpack",
+    """def kernel(activation, parameter, gradient, operand):
+    result = address(operand[0])
+    source = operand[1]
+    elements = operand[2]
+    first = operand[4]
+    samples = operand[5]
+    whole = 0
+    if first + LANES <= samples:
+        whole = elements // LANES * LANES
+        for i in range(0, whole, LANES):
+            transpose(activation, source + i * LANES, LANES, result, first * elements + i, elements)
+    for lane in range(LANES):
+        sample = first + lane
+        if sample < samples:
+            for i in range(whole, elements):
+                result[sample * elements + i] = activation[source + i * LANES + lane]
+""",
+)
+
+
+def _tree(first: int, count: int) -> str:
+    """The sum of shards `first` .. `first + count - 1`, pairwise."""
+    if count == 1:
+        return f"gradient[i + {first} * stride]"
+    half = count // 2
+    return f"({_tree(first, half)} + {_tree(first + half, half)})"
+
+
+@lru_cache
+def reduce(count: int) -> Kernel:
+    """Sums the first `count` shards over begin <= i < end into `activation`.
+
+    Leaves them zero for the next step. Shards beyond `count` got no tile and hold zeros.
+    """
+    clear = "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(count))
+    return Kernel(
+        "reduce",
+        f"""def kernel(activation, parameter, gradient, operand):
+    begin = operand[0]
+    end = operand[1]
+    stride = operand[2]
+    for i in range(begin, end):
+        activation[i] = {_tree(0, count)}
+    for i in range(begin, end):
+{clear}
+""",
+    )

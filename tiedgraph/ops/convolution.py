@@ -1,0 +1,649 @@
+"""`conv1d` and `conv2d`: the frameworks' correlation, with stride, padding, dilation and groups.
+
+A one-dimensional convolution is a two-dimensional one of height 1. The gradient of the inputs is
+the forward kernel over a padded output gradient, with the window read backwards and its channels
+exchanged; only strides of the weight change, so tied views cost nothing here either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from tiedgraph.ir.graph import Init
+from tiedgraph.ir.types import Dim, Extent, Type
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, split
+from tiedgraph.ops.pointwise import apply
+from tiedgraph.ops.rules import (
+    Array,
+    Buffer,
+    Emitter,
+    Kernel,
+    Op,
+    OpError,
+    ParamBuffer,
+    ParamSpec,
+    setting,
+)
+
+_PAD = "zeros added: a number on both sides, `same` (output as long as input / stride) or `causal` (all before the first step)"  # noqa: E501
+
+
+@dataclass(frozen=True)
+class Conv1d:
+    channels: int = setting("size", doc="number of output channels")
+    window: tuple[int, ...] = setting("sizes", rank=1, doc="steps seen at once")
+    stride: tuple[int, ...] = setting("sizes", (1,), rank=1, doc="steps between two outputs")
+    pad: tuple[int, ...] | str = setting("pad", (0,), rank=1, doc=_PAD)
+    dilation: tuple[int, ...] = setting("sizes", (1,), rank=1, doc="steps between window entries")
+    groups: int = setting("size", 1, doc="channels are cut into so many independent groups")
+    bias: bool = setting("flag", True, doc="whether a bias is added")
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    channels: int = setting("size", doc="number of output channels")
+    window: tuple[int, ...] = setting("sizes", rank=2, doc="rows and columns seen at once")
+    stride: tuple[int, ...] = setting("sizes", (1, 1), rank=2, doc="steps between two outputs")
+    pad: tuple[int, ...] | str = setting("pad", (0, 0), rank=2, doc=_PAD)
+    dilation: tuple[int, ...] = setting("sizes", (1, 1), rank=2, doc="steps between window entries")
+    groups: int = setting("size", 1, doc="channels are cut into so many independent groups")
+    bias: bool = setting("flag", True, doc="whether a bias is added")
+
+
+Conv = Conv1d | Conv2d
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def reach(attrs: Conv, axis: int) -> int:
+    """Steps from the first to the last entry of the window."""
+    return (attrs.window[axis] - 1) * attrs.dilation[axis]
+
+
+def padding(attrs: Conv, axis: int) -> int:
+    """Zeros before the first step."""
+    if attrs.pad == "same":
+        return reach(attrs, axis) // 2
+    if attrs.pad == "causal":
+        return reach(attrs, axis)
+    return int(attrs.pad[axis])
+
+
+def _length(attrs: Conv, axis: int, size: Dim, rank: int) -> Dim:
+    stride = attrs.stride[axis]
+    if isinstance(attrs.pad, str):
+        grown = stride - 1
+    else:
+        grown = 2 * int(attrs.pad[axis]) - reach(attrs, axis) - 1 + stride
+    if isinstance(size, Extent):
+        return size.plus(grown).over(stride)
+    length = (size + grown) // stride
+    if length < 1:
+        raise OpError(
+            "E0301",
+            f"the window reaches over {reach(attrs, axis) + 1} steps, but the input has "
+            f"{size} along axis {axis + 1} and {padding(attrs, axis)} of padding",
+            hint="use a smaller window or dilation, or pad=same",
+            argument="window",
+        )
+    return length
+
+
+def shape(attrs: Conv, types: Sequence[Type]) -> Type:
+    (x,), rank = types, len(attrs.window)
+    name = f"conv{rank}d"
+    if len(x.shape) != rank + 1:
+        axes = "[channels, time]" if rank == 1 else "[channels, rows, columns]"
+        raise OpError("E0301", f"{name} takes float{axes}, but this input is {x}", argument=0)
+    channels = x.shape[0]
+    if isinstance(channels, Extent):
+        raise OpError(
+            "E0304", f"the channels of {name} must be a fixed size, not {channels}", argument=0
+        )
+    for what, count in (("input", channels), ("output", attrs.channels)):
+        if count % attrs.groups:
+            raise OpError(
+                "E0301",
+                f"{count} {what} channels cannot be cut into {attrs.groups} equal groups",
+                argument="groups",
+            )
+    sizes = [_length(attrs, axis, size, rank) for axis, size in enumerate(x.shape[1:])]
+    return Type("float", (attrs.channels, *sizes))
+
+
+def params(attrs: Conv, types: Sequence[Type]) -> tuple[ParamSpec, ...]:
+    channels = types[0].shape[0]
+    assert isinstance(channels, int)
+    window = int(np.prod(attrs.window))
+    fans = (channels // attrs.groups * window, attrs.channels // attrs.groups * window)
+    sizes = (attrs.channels, channels // attrs.groups, *attrs.window)
+    weight = ParamSpec("weight", sizes, fans=fans)
+    bias = ParamSpec("bias", (attrs.channels,), Init("zeros"))
+    return (weight, bias) if attrs.bias else (weight,)
+
+
+# ---------------------------------------------------------------- the oracle
+
+
+def _window_sums(attrs: Conv, x: Array, weight: Array) -> tuple[Array, list[tuple[int, ...]]]:
+    """Zero-padded input and, for each window entry, nothing else: the pieces of both directions."""
+    rank = len(attrs.window)
+    before = [padding(attrs, a) for a in range(rank)]
+    after = [
+        before[a] + reach(attrs, a) + attrs.stride[a] for a in range(rank)
+    ]  # more than is read
+    padded = np.pad(x, [(0, 0), *zip(before, after, strict=True)])
+    return padded, list(np.ndindex(*attrs.window))
+
+
+def _seen(attrs: Conv, padded: Array, entry: tuple[int, ...], sizes: tuple[int, ...]) -> Array:
+    """The inputs that one window entry meets, one for each output position (a view)."""
+    slices = [
+        slice(start, start + (size - 1) * stride + 1, stride)
+        for start, size, stride in zip(
+            [e * d for e, d in zip(entry, attrs.dilation, strict=True)],
+            sizes,
+            attrs.stride,
+            strict=True,
+        )
+    ]
+    return padded[(slice(None), *slices)]
+
+
+def forward(attrs: Conv, inputs: Sequence[Array], params: Sequence[Array]) -> Array:
+    (x,), weight = inputs, params[0]
+    sizes = tuple(
+        int(size) if isinstance(size, int) else 0
+        for size in shape(attrs, [Type("float", x.shape)]).shape[1:]
+    )
+    padded, entries = _window_sums(attrs, x, weight)
+    result = np.zeros((attrs.channels, *sizes), x.dtype)
+    per_in, per_out = x.shape[0] // attrs.groups, attrs.channels // attrs.groups
+    for group in range(attrs.groups):
+        outs = slice(group * per_out, (group + 1) * per_out)
+        ins = slice(group * per_in, (group + 1) * per_in)
+        for entry in entries:
+            seen = _seen(attrs, padded[ins], entry, sizes)
+            result[outs] += np.tensordot(weight[(outs, slice(None), *entry)], seen, 1)
+    if attrs.bias:
+        result += params[1].reshape(-1, *[1] * len(sizes))
+    return result
+
+
+def backward(
+    attrs: Conv, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
+) -> tuple[list[Array | None], list[Array | None]]:
+    (x,), weight = inputs, params[0]
+    padded, entries = _window_sums(attrs, x, weight)
+    grad_padded, grad_weight = np.zeros_like(padded), np.zeros_like(weight)
+    per_in, per_out = x.shape[0] // attrs.groups, attrs.channels // attrs.groups
+    positions = tuple(range(1, grad.ndim))
+    for group in range(attrs.groups):
+        outs = slice(group * per_out, (group + 1) * per_out)
+        ins = slice(group * per_in, (group + 1) * per_in)
+        for entry in entries:
+            at = (outs, slice(None), *entry)
+            seen = _seen(attrs, padded[ins], entry, grad.shape[1:])
+            grad_weight[at] = np.tensordot(grad[outs], seen, (positions, positions))
+            into = _seen(attrs, grad_padded[ins], entry, grad.shape[1:])
+            into += np.tensordot(weight[at].T, grad[outs], 1)
+    inner = tuple(
+        slice(padding(attrs, a), padding(attrs, a) + x.shape[a + 1]) for a in range(len(positions))
+    )
+    grad_params: list[Array | None] = [grad_weight]
+    if attrs.bias:
+        grad_params.append(grad.sum(axis=positions))
+    return [grad_padded[(slice(None), *inner)]], grad_params
+
+
+# ---------------------------------------------------------------- kernels
+
+
+@lru_cache
+def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kernel:
+    """y[o, r, c] = f(start + sum over i, ky, kx of w[o, i, ky, kx] x[i, r sy + ky dy, c sx + kx dx]).
+
+    Register tile outputs x columns; both counts given are multiples of it. All strides and
+    extents are operands.
+    """
+    grid = [(o, c) for o in range(outputs) for c in range(columns)]
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, y, w, b = operand[0], operand[1], operand[2], operand[3]",
+        "    many, rows, across = operand[4], operand[5], operand[6]",
+        "    inputs, high, wide = operand[7], operand[8], operand[9]",
+        "    wo, wi, wy, wx = operand[10], operand[11], operand[12], operand[13]",
+        "    xi, xr, xy, xc, xx = operand[14], operand[15], operand[16], operand[17], operand[18]",
+        "    yo, yr, bias_stride, start = operand[19], operand[20], operand[21], operand[22]",
+        f"    for o in range(0, many, {outputs}):",
+        "        for r in range(rows):",
+        f"            for c in range(0, across, {columns}):",
+        "                at = y + o * yo + r * yr + c * LANES",
+        *(f"                s{o}_{c} = broadcast(0.0)" for o, c in grid),
+        f"                if start == {BIAS}:",
+    ]
+    for o in range(outputs):
+        text.append(f"                    b{o} = broadcast(parameter[b + (o + {o}) * bias_stride])")
+        text += [f"                    s{o}_{c} = b{o}" for c in range(columns)]
+    text += [
+        f"                elif start == {ADD}:",
+        *(
+            f"                    s{o}_{c} = load(activation, at + {o} * yo + {c} * LANES)"
+            for o, c in grid
+        ),
+        "                for i in range(inputs):",
+        "                    for ky in range(high):",
+        "                        source = x + i * xi + r * xr + ky * xy + c * xc",
+        "                        weight = w + o * wo + i * wi + ky * wy",
+        "                        for kx in range(wide):",
+    ]
+    inner = " " * 28
+    text += [f"{inner}x{c} = load(activation, source + {c} * xc)" for c in range(columns)]
+    for o in range(outputs):
+        text.append(f"{inner}w{o} = broadcast(parameter[weight + {o} * wo])")
+        text += [f"{inner}s{o}_{c} = fma(w{o}, x{c}, s{o}_{c})" for c in range(columns)]
+    text += [f"{inner}source += xx", f"{inner}weight += wx"]
+    for o, c in grid:
+        text += [f"                {line}" for line in apply(epilogue, f"s{o}_{c}")]
+        text.append(f"                store(activation, at + {o} * yo + {c} * LANES, s{o}_{c})")
+    return Kernel(f"window_{outputs}_{columns}", "\n".join(text) + "\n")
+
+
+@lru_cache
+def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
+    """g[o, i, ky, kx] += sum over positions and samples of d[o, r, c] x[i, r sy + ky dy, c sx + ..].
+
+    Register tile outputs x channels x window columns, summed over all positions of the tile.
+    """
+    grid = [(o, i, k) for o in range(outputs) for i in range(channels) for k in range(wide)]
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, d, g = operand[0], operand[1], operand[2]",
+        "    many, inputs, high, width = operand[3], operand[4], operand[5], operand[6]",
+        "    rows, across = operand[7], operand[8]",
+        "    go, gi, gy, gx = operand[9], operand[10], operand[11], operand[12]",
+        "    xi, xr, xy, xc, xx = operand[13], operand[14], operand[15], operand[16], operand[17]",
+        "    do, dr = operand[18], operand[19]",
+        f"    for o in range(0, many, {outputs}):",
+        f"        for i in range(0, inputs, {channels}):",
+        "            for ky in range(high):",
+        f"                for kx in range(0, width, {wide}):",
+        *(f"                    s{o}_{i}_{k} = broadcast(0.0)" for o, i, k in grid),
+        "                    for r in range(rows):",
+        "                        source = x + i * xi + r * xr + ky * xy + kx * xx",
+        "                        given = d + o * do + r * dr",
+        "                        for c in range(across):",
+    ]
+    inner = " " * 28
+    text += [
+        f"{inner}x{i}_{k} = load(activation, source + {i} * xi + {k} * xx)"
+        for i in range(channels)
+        for k in range(wide)
+    ]
+    for o in range(outputs):
+        text.append(f"{inner}d{o} = load(activation, given + {o} * do)")
+        text += [
+            f"{inner}s{o}_{i}_{k} = fma(d{o}, x{i}_{k}, s{o}_{i}_{k})"
+            for i in range(channels)
+            for k in range(wide)
+        ]
+    text += [
+        f"{inner}source += xc",
+        f"{inner}given += LANES",
+        "                    at = g + o * go + i * gi + ky * gy + kx * gx",
+        *(
+            f"                    gradient[at + {o} * go + {i} * gi + {k} * gx] += "
+            f"sum_lanes(s{o}_{i}_{k})"
+            for o, i, k in grid
+        ),
+    ]
+    return Kernel(f"window_gradient_{outputs}_{channels}_{wide}", "\n".join(text) + "\n")
+
+
+# Copies x[c, r, k] to y[c, top + r * down, left + k * right], zeros elsewhere; what falls outside
+# of y is left out.
+SPREAD = Kernel(
+    "spread",
+    """def kernel(activation, parameter, gradient, operand):
+    x, y, channels, rows, columns = operand[0], operand[1], operand[2], operand[3], operand[4]
+    high, wide, top, left = operand[5], operand[6], operand[7], operand[8]
+    down, right = operand[9], operand[10]
+    zero = broadcast(0.0)
+    for i in range(channels * high * wide):
+        store(activation, y + i * LANES, zero)
+    for c in range(channels):
+        for r in range(rows):
+            row = top + r * down
+            if row >= 0 and row < high:
+                for k in range(columns):
+                    column = left + k * right
+                    if column >= 0 and column < wide:
+                        v = load(activation, x + ((c * rows + r) * columns + k) * LANES)
+                        store(activation, y + ((c * high + row) * wide + column) * LANES, v)
+""",
+)
+
+
+class Frame(NamedTuple):
+    """A convolution in two dimensions, whatever its own rank."""
+
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    before: tuple[int, int]
+    sizes: tuple[int, int, int]  # input channels, rows, columns
+    output: tuple[int, int, int]
+
+
+def _frame(attrs: Conv, given: Buffer, made: Buffer) -> Frame:
+    rank = len(attrs.window)
+
+    def two(values: Sequence[int], fill: int) -> tuple[int, int]:
+        first, second = [fill] * (2 - rank) + list(values)
+        return first, second
+
+    return Frame(
+        two(attrs.window, 1),
+        two(attrs.stride, 1),
+        two(attrs.dilation, 1),
+        two([padding(attrs, a) for a in range(rank)], 0),
+        (given.shape[0], *two(given.shape[1:], 1)),
+        (made.shape[0], *two(made.shape[1:], 1)),
+    )
+
+
+def _four(weight: ParamBuffer) -> tuple[int, int, int, int]:
+    """Strides of output, input, window row and window column."""
+    o, i, *window = weight.strides
+    y, x = [0] * (2 - len(window)) + list(window)
+    return o, i, y, x
+
+
+def _spread(
+    emitter: Emitter,
+    source: Buffer,
+    sizes: tuple[int, int, int],
+    target: tuple[int, int],
+    before: tuple[int, int],
+    stride: tuple[int, int],
+) -> Buffer:
+    """`source` in a larger frame of zeros, `stride` apart."""
+    channels, rows, columns = sizes
+    if target == (rows, columns) and before == (0, 0) and stride == (1, 1):
+        return source
+    result = emitter.scratch(channels * target[0] * target[1])
+    emitter.call(
+        SPREAD, source.offset, result.offset, channels, rows, columns, *target, *before, *stride
+    )
+    return Buffer(result.offset, (channels, *target))
+
+
+def _padded(emitter: Emitter, frame: Frame, given: Buffer) -> Buffer:
+    """The input with its zeros around, as the window kernels read it."""
+    target = [frame.sizes[1], frame.sizes[2]]
+    for axis in range(2):
+        read = (frame.output[axis + 1] - 1) * frame.stride[axis] + 1
+        read += (frame.window[axis] - 1) * frame.dilation[axis]
+        if frame.before[axis] or read > target[axis]:
+            target[axis] = max(read, frame.before[axis] + frame.sizes[axis + 1])
+    return _spread(emitter, given, frame.sizes, (target[0], target[1]), frame.before, (1, 1))
+
+
+def choose_tile(outputs: int, columns: int) -> tuple[list[int], list[int]]:
+    """Tiles of outputs and of columns: at most 24 sums in registers, few leftovers.
+
+    The cost counts loads (a vector for each column, a weight for each output) beside multiply-adds
+    of every stretch that the two lists of tiles cut the plane into, and latency of small tiles.
+    """
+    best: tuple[float, list[int], list[int]] | None = None
+    for o in (8, 6, 5, 4, 3, 2, 1):
+        for c in (10, 8, 7, 6, 5, 4, 3, 2, 1):
+            if o * c > 24 or o * c + c > 30:
+                continue
+            o_tiles, c_tiles = sorted({o, 2, 1} - set(range(o + 1, 9)), reverse=True), [c]
+            o_tiles = [t for t in o_tiles if t <= o]
+            c_tiles = [c] + [t for t in (4, 2, 1) if t < c]
+            cost = 0.0
+            for _, many, ot in split(outputs, o_tiles):
+                for _, across, ct in split(columns, c_tiles):
+                    work = ot * ct
+                    cycles = max(work, 4.0, (ot + ct) / 2) + 0.5
+                    cost += cycles * (many // ot) * (across // ct)
+            if best is None or cost < best[0]:
+                best = (cost, o_tiles, c_tiles)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _windows(
+    emitter: Emitter,
+    x: Buffer,
+    y: Buffer,
+    extents: tuple[int, int, int],
+    inputs: int,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    weight: tuple[int, tuple[int, int, int, int]],
+    bias: tuple[int, int] | None,
+    start: int,
+    epilogue: tuple[str, ...],
+) -> None:
+    """Rows of the tape for one group: y = f(start + windows of x)."""
+    lanes = emitter.lanes
+    many, rows, across = extents
+    high, wide = x.shape[1], x.shape[2]
+    at, strides = weight
+    o_tiles, c_tiles = choose_tile(many, across)
+    plane = (inputs * 0 + high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
+    for o, o_length, o_tile in split(many, o_tiles):
+        for c, c_length, c_tile in split(across, c_tiles):
+            emitter.call(
+                window_kernel(o_tile, c_tile, epilogue),
+                x.offset + c * stride[1] * lanes,
+                y.offset + (o * rows * across + c) * lanes,
+                at + o * strides[0],
+                bias[0] + o * bias[1] if bias else 0,
+                o_length,
+                rows,
+                c_length,
+                inputs,
+                *window,
+                *strides,
+                *plane,
+                stride[1] * lanes,
+                dilation[1] * lanes,
+                rows * across * lanes,
+                across * lanes,
+                bias[1] if bias else 0,
+                start,
+            )
+
+
+def emit(emitter: Emitter) -> None:
+    attrs = emitter.attrs
+    given, made, weight = emitter.input(0), emitter.output(), emitter.param(0)
+    frame = _frame(attrs, given, made)
+    x, strides = _padded(emitter, frame, given), _four(weight)
+    bias = emitter.param(1) if attrs.bias else None
+    per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
+    plane_in = x.elements // frame.sizes[0] * emitter.lanes
+    plane_out = made.elements // frame.output[0] * emitter.lanes
+    x = Buffer(x.offset, (frame.sizes[0], *_plane(x)))
+    for group in range(attrs.groups):
+        first = group * per_out
+        _windows(
+            emitter,
+            Buffer(x.offset + group * per_in * plane_in, x.shape),
+            Buffer(made.offset + first * plane_out, made.shape),
+            (per_out, *frame.output[1:]),
+            per_in,
+            frame.window,
+            frame.stride,
+            frame.dilation,
+            (weight.offset + first * strides[0], strides),
+            (bias.offset + first * bias.strides[0], bias.strides[0]) if bias else None,
+            BIAS if bias else ZERO,
+            emitter.epilogue,
+        )
+
+
+def _plane(x: Buffer) -> tuple[int, int]:
+    rows, columns = [1] * (3 - len(x.shape)) + list(x.shape[1:])
+    return rows, columns
+
+
+def emit_backward(emitter: Emitter) -> None:
+    attrs = emitter.attrs
+    grad, weight = emitter.grad_output(), emitter.param(0)
+    if weight.trainable:
+        _emit_weight_gradient(emitter, grad, weight)
+    if attrs.bias and emitter.param(1).trainable:
+        add_sums(emitter, grad, emitter.param(1))
+    wanted = emitter.grad_input(0)
+    if wanted is None:
+        return
+    into, add = wanted
+    frame, strides = _frame(attrs, into, grad), _four(weight)
+    # The output gradient, `stride` apart, in a frame in which every window of the input's size fits.
+    spans = [(frame.window[a] - 1) * frame.dilation[a] for a in range(2)]
+    target = (frame.sizes[1] + spans[0], frame.sizes[2] + spans[1])
+    before = (spans[0] - frame.before[0], spans[1] - frame.before[1])
+    spread = _spread(emitter, grad, frame.output, target, before, frame.stride)
+    per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
+    last = (frame.window[0] - 1) * strides[2] + (frame.window[1] - 1) * strides[3]
+    plane_in = into.elements // frame.sizes[0] * emitter.lanes
+    spread = Buffer(spread.offset, (frame.output[0], *target))
+    for group in range(attrs.groups):
+        first = group * per_out
+        _windows(
+            emitter,
+            Buffer(spread.offset + first * target[0] * target[1] * emitter.lanes, spread.shape),
+            Buffer(into.offset + group * per_in * plane_in, into.shape),
+            (per_in, *frame.sizes[1:]),
+            per_out,
+            frame.window,
+            (1, 1),
+            frame.dilation,
+            (
+                weight.offset + first * strides[0] + last,
+                (strides[1], strides[0], -strides[2], -strides[3]),
+            ),
+            None,
+            ADD if add else ZERO,
+            (),
+        )
+
+
+def _gradient_tile(outputs: int, channels: int, wide: int) -> tuple[list[int], list[int], int]:
+    """Tiles of outputs and channels, and of window columns, for at most 24 sums in registers."""
+    k = next(k for k in (7, 5, 4, 3, 2, 1) if wide % k == 0)
+    i = next(i for i in (8, 4, 3, 2, 1) if i * k <= 8 and (channels % i == 0 or i == 1))
+    o = next(o for o in (8, 6, 5, 4, 3, 2, 1) if o * i * k <= 24 and (outputs >= o))
+    if outputs % o:
+        fitting = [t for t in (8, 6, 5, 4, 3) if t * i * k <= 24 and outputs % t == 0]
+        o = fitting[0] if fitting else o
+    return [o, *[t for t in (2, 1) if t < o]], [i, *[1] * (i > 1)], k
+
+
+def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -> None:
+    attrs, lanes = emitter.attrs, emitter.lanes
+    given = emitter.input(0)
+    frame, strides = _frame(attrs, given, grad), _four(weight)
+    x = _padded(emitter, frame, given)
+    rows, columns = _plane(x)
+    per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
+    _, out_rows, out_columns = frame.output
+    o_tiles, i_tiles, k_tile = _gradient_tile(per_out, per_in, frame.window[1])
+    plane = rows * columns * lanes
+    for group in range(attrs.groups):
+        for o, o_length, o_tile in split(per_out, o_tiles):
+            for i, i_length, i_tile in split(per_in, i_tiles):
+                first = group * per_out + o
+                emitter.call(
+                    window_gradient_kernel(o_tile, i_tile, k_tile),
+                    x.offset + (group * per_in + i) * plane,
+                    grad.offset + first * out_rows * out_columns * lanes,
+                    weight.offset + first * strides[0] + i * strides[1],
+                    o_length,
+                    i_length,
+                    *frame.window,
+                    out_rows,
+                    out_columns,
+                    *strides,
+                    plane,
+                    frame.stride[0] * columns * lanes,
+                    frame.dilation[0] * columns * lanes,
+                    frame.stride[1] * lanes,
+                    frame.dilation[1] * lanes,
+                    out_rows * out_columns * lanes,
+                    out_columns * lanes,
+                )
+
+
+def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    per_output = 2 * inputs[0][0] // attrs.groups * int(np.prod(attrs.window))
+    return per_output * int(np.prod(output))
+
+
+def reads_past_the_end(attrs: Conv) -> float | None:
+    """Padded windows read beyond the last step, where short samples of a batch must hold zeros."""
+    past = attrs.pad == "same" or (attrs.pad != "causal" and any(attrs.pad))  # type: ignore[arg-type]
+    return 0.0 if past else None
+
+
+_DOC = """
+
+    This is the frameworks' correlation. Bengio's convolution over t - k is the same layer with the
+    window read backwards (and pad=causal for his time index). `same` puts (window - 1) * dilation
+    // 2 zeros before the first step whatever the length, and gives ceil(length / stride) outputs.
+    LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition (1998);
+    over time: Lang, Waibel, Hinton, A time-delay neural network architecture (1990).
+    """
+
+
+def _record(name: str, attrs: type, doc: str) -> Op:
+    return Op(
+        name=name,
+        doc=doc + _DOC,
+        category="layer",
+        inputs=("x",),
+        Attrs=attrs,
+        shape=shape,
+        params=params,
+        forward=forward,
+        backward=backward,
+        saves=frozenset({"inputs"}),
+        emit=emit,
+        emit_backward=emit_backward,
+        epilogue=True,
+        padding=reads_past_the_end,
+        flops=flops,
+    )
+
+
+CONV1D = _record(
+    "conv1d",
+    Conv1d,
+    """Convolution over time: y[o,t] = b[o] + sum_ck w[o,c,k] x[c, t stride + k dilation - pad].
+
+    Input float[channels in, time], output float[channels, time out], where time out = (time +
+    2 pad - (window - 1) dilation - 1) // stride + 1. Parameters: weight [channels, channels in /
+    groups, window], bias [channels].""",
+)
+
+CONV2D = _record(
+    "conv2d",
+    Conv2d,
+    """Convolution over images: as conv1d, over rows and columns at once.
+
+    Input float[channels in, rows, columns], output float[channels, rows out, columns out].
+    Parameters: weight [channels, channels in / groups, window rows, window columns],
+    bias [channels].""",
+)

@@ -1,0 +1,302 @@
+"""`dense`: every number of a sample to every output.
+
+Its three products are two kernels. The forward one multiplies a matrix of any strides by a tile of
+samples; given the matrix's strides exchanged, it is also the gradient of the inputs. So a weight
+that is the transpose of another costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tiedgraph.ir.graph import Init
+from tiedgraph.ir.types import Type, elements
+from tiedgraph.ops.pointwise import apply
+from tiedgraph.ops.rules import (
+    Array,
+    Buffer,
+    Emitter,
+    Kernel,
+    Op,
+    OpError,
+    ParamBuffer,
+    ParamSpec,
+    setting,
+)
+
+
+@dataclass(frozen=True)
+class Dense:
+    units: int = setting("size", doc="number of outputs")
+    bias: bool = setting("flag", True, doc="whether a bias is added")
+
+
+def fixed_size(types: Sequence[Type], what: str) -> int:
+    """Number of elements of the first input; an error where a size is known only at run time."""
+    (first, *_) = types
+    if first.symbols:
+        raise OpError(
+            "E0304",
+            f"{what} needs an input of fixed size, but this one is {first}",
+            hint=f"reduce over {', '.join(sorted(first.symbols))} first, with mean or max, "
+            "or use conv1d(..., window=1) for a map at each step",
+            argument=0,
+        )
+    return elements(size for size in first.shape if isinstance(size, int))
+
+
+def shape(attrs: Dense, types: Sequence[Type]) -> Type:
+    fixed_size(types, "dense")
+    return Type("float", (attrs.units,))
+
+
+def params(attrs: Dense, types: Sequence[Type]) -> tuple[ParamSpec, ...]:
+    size = fixed_size(types, "dense")
+    weight = ParamSpec("weight", (attrs.units, size), fans=(size, attrs.units))
+    bias = ParamSpec("bias", (attrs.units,), Init("zeros"))
+    return (weight, bias) if attrs.bias else (weight,)
+
+
+def forward(attrs: Dense, inputs: Sequence[Array], params: Sequence[Array]) -> Array:
+    result: Array = params[0] @ inputs[0].reshape(-1)
+    return result + params[1] if attrs.bias else result
+
+
+def backward(
+    attrs: Dense, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
+) -> tuple[list[Array | None], list[Array | None]]:
+    (x,) = inputs
+    grad_params: list[Array | None] = [np.outer(grad, x.reshape(-1))]
+    if attrs.bias:
+        grad_params.append(grad)
+    return [(params[0].T @ grad).reshape(x.shape)], grad_params
+
+
+# ---------------------------------------------------------------- kernels
+
+ZERO, BIAS, ADD = 0, 1, 2  # what the sums of `matrix_kernel` start from
+
+
+@lru_cache
+def matrix_kernel(rows: int, epilogue: tuple[str, ...]) -> Kernel:
+    """y = f(start + M x), `rows` rows at a time; the number of rows is a multiple of that."""
+    every = range(rows)
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, y, m, b = operand[0], operand[1], operand[2], operand[3]",
+        "    rows, columns, row_stride, column_stride = operand[4], operand[5], operand[6], operand[7]",
+        "    bias_stride, start = operand[8], operand[9]",
+        f"    for row in range(0, rows, {rows}):",
+        *(f"        s{r} = broadcast(0.0)" for r in every),
+        f"        if start == {BIAS}:",
+        *(f"            s{r} = broadcast(parameter[b + (row + {r}) * bias_stride])" for r in every),
+        f"        elif start == {ADD}:",
+        *(f"            s{r} = load(activation, y + (row + {r}) * LANES)" for r in every),
+        "        w = m + row * row_stride",
+        "        for column in range(columns):",
+        "            v = load(activation, x + column * LANES)",
+        *(
+            f"            s{r} = fma(broadcast(parameter[w + {r} * row_stride]), v, s{r})"
+            for r in every
+        ),
+        "            w += column_stride",
+    ]
+    for r in every:
+        text += [f"        {line}" for line in apply(epilogue, f"s{r}")]
+        text.append(f"        store(activation, y + (row + {r}) * LANES, s{r})")
+    return Kernel(f"matrix_{rows}", "\n".join(text) + "\n")
+
+
+@lru_cache
+def outer_kernel(rows: int) -> Kernel:
+    """G += a b^T summed over the samples of the tile, where one stride of G is 1.
+
+    `b` is turned over first, so that lanes run along the columns of G; leftover columns, and all
+    where that stride is not 1, are added one number at a time.
+    """
+    every = range(rows)
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    a, b, turned, g = operand[0], operand[1], operand[2], operand[3]",
+        "    rows, columns, row_stride, column_stride = operand[4], operand[5], operand[6], operand[7]",
+        "    first = operand[8]",
+        "    width = (columns + LANES - 1) // LANES * LANES",
+        "    if first:",
+        "        for c in range(0, columns, LANES):",
+        "            transpose(activation, b + c * LANES, LANES, activation, turned + c, width)",
+        "    spare = turned + width * LANES",
+        f"    for row in range(0, rows, {rows}):",
+        "        for c in range(0, columns, LANES):",
+        *(f"            s{r} = broadcast(0.0)" for r in every),
+        "            for lane in range(LANES):",
+        "                v = load(activation, turned + lane * width + c)",
+        *(
+            f"                s{r} = fma("
+            f"broadcast(activation[a + (row + {r}) * LANES + lane]), v, s{r})"
+            for r in every
+        ),
+        "            if column_stride == 1 and c + LANES <= columns:",
+        "                at = g + row * row_stride + c",
+        *(
+            f"                store(gradient, at + {r} * row_stride, "
+            f"load(gradient, at + {r} * row_stride) + s{r})"
+            for r in every
+        ),
+        "            else:",
+        *(f"                store(activation, spare + {r} * LANES, s{r})" for r in every),
+        "                at = g + row * row_stride + c * column_stride",
+        "                for k in range(min(LANES, columns - c)):",
+        *(
+            f"                    gradient[at + {r} * row_stride + k * column_stride] += "
+            f"activation[spare + {r} * LANES + k]"
+            for r in every
+        ),
+    ]
+    return Kernel(f"outer_{rows}", "\n".join(text) + "\n")
+
+
+SUM_LANES = Kernel(
+    "sum_lanes",
+    """def kernel(activation, parameter, gradient, operand):
+    x, g, rows, count, stride = operand[0], operand[1], operand[2], operand[3], operand[4]
+    for row in range(rows):
+        s = broadcast(0.0)
+        for i in range(count):
+            s = s + load(activation, x + (row * count + i) * LANES)
+        gradient[g + row * stride] += sum_lanes(s)
+""",
+)
+
+
+def split(count: int, tiles: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Cuts `count` into stretches (first, length, tile), each length a multiple of its tile.
+
+    Larger tiles come first; the last of `tiles` must be 1.
+    """
+    stretches, first = [], 0
+    for tile in tiles:
+        length = (count - first) // tile * tile
+        if length:
+            stretches.append((first, length, tile))
+            first += length
+    return stretches
+
+
+ROW_TILES = (12, 8, 4, 2, 1)
+
+
+def row_tiles(count: int) -> tuple[int, ...]:
+    """Tiles to cut rows by: the largest that leaves no remainder first, where there is one."""
+    for tile in ROW_TILES[:2]:
+        if count % tile == 0:
+            return (tile, *ROW_TILES[ROW_TILES.index(tile) + 1 :])
+    return ROW_TILES[1:] if count % 8 == 4 else ROW_TILES
+
+
+def multiply(
+    emitter: Emitter,
+    x: Buffer,
+    y: Buffer,
+    matrix: ParamBuffer,
+    *,
+    turned: bool = False,
+    bias: ParamBuffer | None = None,
+    add: bool = False,
+) -> None:
+    """Rows of the tape for y = M x, or M^T x when `turned`."""
+    rows, columns = matrix.shape[::-1] if turned else matrix.shape
+    row_stride, column_stride = matrix.strides[::-1] if turned else matrix.strides
+    start = ADD if add else BIAS if bias is not None else ZERO
+    bias_stride = bias.strides[0] if bias is not None else 0
+    epilogue = () if turned else emitter.epilogue
+    for first, length, tile in split(rows, row_tiles(rows)):
+        emitter.call(
+            matrix_kernel(tile, epilogue),
+            x.offset,
+            y.offset + first * emitter.lanes,
+            matrix.offset + first * row_stride,
+            bias.offset + first * bias_stride if bias is not None else 0,
+            length,
+            columns,
+            row_stride,
+            column_stride,
+            bias_stride,
+            start,
+        )
+
+
+def add_outer(emitter: Emitter, a: Buffer, b: Buffer, target: ParamBuffer) -> None:
+    """Rows of the tape for target += a b^T."""
+    row_stride, column_stride = target.strides
+    if row_stride == 1 and column_stride != 1:
+        a, b, row_stride, column_stride = b, a, column_stride, row_stride
+    rows, columns = a.elements, b.elements
+    width = -(-columns // emitter.lanes) * emitter.lanes
+    turned = emitter.scratch(width + max(ROW_TILES))
+    for index, (first, length, tile) in enumerate(split(rows, row_tiles(rows))):
+        emitter.call(
+            outer_kernel(tile),
+            a.offset + first * emitter.lanes,
+            b.offset,
+            turned.offset,
+            target.offset + first * row_stride,
+            length,
+            columns,
+            row_stride,
+            column_stride,
+            int(index == 0),
+        )
+
+
+def add_sums(emitter: Emitter, x: Buffer, target: ParamBuffer) -> None:
+    """target[c] += sum of x[c, ...] over everything but its first axis, and over the samples."""
+    rows = x.shape[0]
+    emitter.call(
+        SUM_LANES, x.offset, target.offset, rows, x.elements // max(rows, 1), target.strides[0]
+    )
+
+
+def emit(emitter: Emitter) -> None:
+    bias = emitter.param(1) if emitter.attrs.bias else None
+    multiply(emitter, emitter.input(0), emitter.output(), emitter.param(0), bias=bias)
+
+
+def emit_backward(emitter: Emitter) -> None:
+    grad, weight = emitter.grad_output(), emitter.param(0)
+    if weight.trainable:
+        add_outer(emitter, grad, emitter.input(0), weight)
+    if emitter.attrs.bias and emitter.param(1).trainable:
+        add_sums(emitter, grad, emitter.param(1))
+    wanted = emitter.grad_input(0)
+    if wanted is not None:
+        multiply(emitter, grad, wanted[0], weight, turned=True, add=wanted[1])
+
+
+def flops(attrs: Dense, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return 2 * attrs.units * elements(inputs[0])
+
+
+DENSE = Op(
+    name="dense",
+    doc="""Every number of a sample to every output: y = W x + b, with x flattened.
+
+    Input float[...] of fixed size n, output float[units]. Parameters: weight [units, n],
+    bias [units]. For a map at each step of a sequence use conv1d with window 1.
+    """,
+    category="layer",
+    inputs=("x",),
+    Attrs=Dense,
+    shape=shape,
+    params=params,
+    forward=forward,
+    backward=backward,
+    saves=frozenset({"inputs"}),
+    emit=emit,
+    emit_backward=emit_backward,
+    epilogue=True,
+    flops=flops,
+)
