@@ -15,7 +15,7 @@ from typing import Any, Literal
 import networkx as nx
 
 from tiedgraph.diagnostics import Span
-from tiedgraph.ir.types import Shape, Type
+from tiedgraph.ir.types import Extent, Shape, Type
 
 Role = Literal["input", "target", "implicit", "forward", "loss", "metric", "output", "backward"]
 
@@ -92,8 +92,10 @@ class Node:
     inputs, outputs: ids of values; params: ids of parameters, in the op's order.
     accumulate: for backward nodes, one entry per output: the id of the value that this output
       adds to (in the same memory), or None where it is the first to write.
-    of: for backward nodes, the id of the forward node.
+    forward: for backward nodes, the forward node as it was differentiated.
     epilogue: names of pointwise ops that the kernel applies before it stores (pass `fuse`).
+    instance: path of the instance whose parameters it has, or "".
+    places: where each input (its number) and each setting (its name) is written.
     """
 
     id: str
@@ -104,9 +106,11 @@ class Node:
     outputs: tuple[str, ...] = ()
     role: Role = "forward"
     accumulate: tuple[str | None, ...] = ()
-    of: str = ""
+    forward: Node | None = field(default=None, compare=False, repr=False)
     epilogue: tuple[str, ...] = ()
     task: str = ""
+    instance: str = ""
+    places: tuple[tuple[int | str, Span], ...] = field(default=(), compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -124,22 +128,33 @@ class Value:
 class DataInput:
     """An array from outside. `implicit` ones are made by the runtime, not by the user:
 
-    `lengths`: valid extent of a run-time size, one number a sample (`extent`);
-    `weight`: 1 / (number of samples, times valid steps for `extent`) for each real sample, and
-      0 for padding samples;
+    `lengths`: how many steps of each sample are valid along the one extent of `extents`;
+    `step_weight`: number of samples / valid steps of the batch, multiplied over `extents`;
+    `weight`: 1 / number of samples, and 0 for the padding samples of the last tile;
     `key`: a random integer below 2**24 a sample, new in each step.
     """
 
     value: str
-    role: Literal["input", "target", "lengths", "weight", "key"]
+    role: Literal["input", "target", "lengths", "step_weight", "weight", "key"]
     type: Type
+    extents: tuple[Extent, ...] = ()
     task: str = ""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+def implicit_id(role: str, extents: tuple[Extent, ...] = (), node: str = "") -> str:
+    """The id of a `DataInput` that the runtime makes; no name in a file can hold `$`."""
+    parts = [f"{e.symbol}{e.offset:+d}/{e.divisor}" for e in extents]
+    return "$" + ":".join([role, *parts, *([node] if node else [])])
+
+
 @dataclass(frozen=True)
 class TieMember:
-    """One member of a tie, a parameter or an instance, and the view that reads it."""
+    """One member of a tie, a parameter or an instance, and the view that reads it.
+
+    path: as written (`layers[*].weight`) until `infer_shapes`; then the id of one parameter or
+      the path of one instance.
+    """
 
     path: str
     steps: tuple[Step, ...] = ()
@@ -160,6 +175,15 @@ class Tie:
     members: tuple[TieMember, ...]
     settings: tuple[tuple[str, Any], ...] = ()
     text: str = ""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Override:
+    """An `init` or a `freeze` (no `init`) statement; `infer_shapes` applies and drops it."""
+
+    path: str
+    init: Init | None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -191,7 +215,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Instance:
-    """A layer or block use: `encoder.h`, `layers[3]`. `op` is "" for blocks and repeats."""
+    """A layer or block use: `encoder.h`, `layers[3]`.
+
+    op: "" for blocks and repeats, "?" for one whose statement has an error.
+    params: ids of its parameters, for blocks and repeats those of everything inside.
+    """
 
     path: str
     op: str = ""
@@ -211,6 +239,7 @@ class Graph:
     params: Mapping[str, Param] = field(default_factory=dict)
     storages: Mapping[str, Storage] = field(default_factory=dict)
     ties: tuple[Tie, ...] = ()
+    overrides: tuple[Override, ...] = ()
     tasks: tuple[Task, ...] = (Task(""),)
     losses: tuple[Term, ...] = ()
     metrics: tuple[Term, ...] = ()

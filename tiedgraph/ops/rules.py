@@ -223,6 +223,7 @@ class Op:
     settle(attrs, types): attrs made definite (axes as integers >= 0); may raise OpError.
     shape(attrs, types): the output's type; may raise OpError.
     params(attrs, types): the parameters; members of node.params in this order.
+    parametric(attrs): whether there are any, where that depends on the settings; None if always.
     implicit(attrs, types): data the runtime must make.
     forward(attrs, inputs, params): the oracle, in NumPy, for ONE sample without padding: every
       array has the sample's own shape; implicit inputs come as 0-d arrays.
@@ -254,6 +255,7 @@ class Op:
     kinds: tuple[tuple[str, ...], ...] = ()
     settle: Callable[[Any, Sequence[Type]], Any] | None = None
     params: Callable[[Any, Sequence[Type]], tuple[ParamSpec, ...]] | None = None
+    parametric: Callable[[Any], bool] | None = None
     implicit: Callable[[Any, Sequence[Type]], tuple[Implicit, ...]] | None = None
     batch: bool = False
     saves: frozenset[str] = frozenset()
