@@ -148,3 +148,53 @@ def reduce(count: int) -> Kernel:
 {clear}
 """,
     )
+
+
+# Sums all shards of `count` numbers from `offset` on into the parameter array, and clears them.
+# For rows that run once.
+SUM_SHARDS = Kernel(
+    "sum_shards",
+    f"""def kernel(activation, parameter, gradient, operand):
+    stride = operand[2]
+    for i in range(operand[0], operand[0] + operand[1]):
+        parameter[i] = {_tree(0, SHARDS)}
+""" + "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(SHARDS)) + "\n",
+)
+
+
+# A parameter read through an index map: parameter[to + i] = c[i] * parameter[from + index[i]].
+EXPAND = Kernel(
+    "expand",
+    """def kernel(activation, parameter, gradient, operand):
+    index = integers(operand[0])
+    coefficient = address(operand[1])
+    source, target, count = operand[2], operand[3], operand[4]
+    scaled = operand[1] != 0
+    for i in range(count):
+        k = index[i]
+        if k < 0:
+            parameter[target + i] = 0
+        elif scaled:
+            parameter[target + i] = coefficient[i] * parameter[source + k]
+        else:
+            parameter[target + i] = parameter[source + k]
+""",
+)
+
+# Its adjoint on the summed gradient: gradient[from + index[i]] += c[i] * gradient[to + i].
+CONTRACT = Kernel(
+    "contract",
+    """def kernel(activation, parameter, gradient, operand):
+    index = integers(operand[0])
+    coefficient = address(operand[1])
+    source, target, count = operand[2], operand[3], operand[4]
+    scaled = operand[1] != 0
+    for i in range(count):
+        k = index[i]
+        if k >= 0:
+            if scaled:
+                gradient[source + k] += coefficient[i] * gradient[target + i]
+            else:
+                gradient[source + k] += gradient[target + i]
+""",
+)

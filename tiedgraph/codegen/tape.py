@@ -1,0 +1,214 @@
+"""From a schedule to a tape: rows of (kernel, operands) with all addresses and extents bound.
+
+A tape is made for one set of run-time lengths; the kernels are the same for all. Rows are cut into
+*stretches* at barriers: within a stretch every tile runs by itself, and between two stretches one
+thread runs the rows that need all tiles (`once`), such as batch statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tiedgraph.codegen import driver, kernels
+from tiedgraph.ir.graph import Node
+from tiedgraph.ops import BY_NAME
+from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
+from tiedgraph.passes.memory import ALIGNMENT, Memory, Parameters, plan_memory, shares_memory
+from tiedgraph.passes.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call: which kernel, for which node, with what."""
+
+    node: str
+    kernel: Kernel
+    operands: tuple[int, ...]
+    once: bool = False
+    update: bool = False
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows `first` to `last` (excluded), run by all tiles, or by one thread when `once`."""
+
+    first: int
+    last: int
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What a program runs for one set of lengths.
+
+    table: [rows, 2] addresses of kernels and offsets into `operands`.
+    arena: numbers of activation memory for one tile.
+    statistics: for each (node, name), offset and count in the gradient; behind the parameters.
+    sums: numbers of all statistics.
+    stride: numbers from one shard's gradient to the next.
+    """
+
+    rows: tuple[Row, ...]
+    table: np.ndarray[Any, np.dtype[np.int64]]
+    operands: np.ndarray[Any, np.dtype[np.int64]]
+    stretches: tuple[Stretch, ...]
+    arena: int
+    memory: Memory
+    statistics: Mapping[tuple[str, str], tuple[int, int]]
+    sums: int
+    stride: int
+    dtype: str
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+
+class NodeEmitter(Emitter):
+    """Answers one node's questions about addresses and collects its rows."""
+
+    def __init__(self, tape: TapeWriter, node: Node) -> None:
+        self._tape = tape
+        self._node = node
+        self._forward = node.forward or node
+        self._scratch = tape.memory.size
+        self.attrs = node.attrs
+        self.lanes = tape.schedule.lanes
+        self.epilogue = node.epilogue
+
+    def _buffer(self, value: str) -> Buffer:
+        memory = self._tape.memory
+        return Buffer(memory.values[value] * self.lanes, memory.shapes[value])
+
+    def input(self, i: int) -> Buffer:
+        return self._buffer(self._forward.inputs[i])
+
+    def output(self) -> Buffer:
+        return self._buffer(self._forward.outputs[0])
+
+    def grad_output(self) -> Buffer:
+        return self._buffer(self._node.inputs[-1])
+
+    def grad_input(self, i: int) -> tuple[Buffer, bool] | None:
+        value = self._forward.inputs[i]
+        for output, before in zip(self._node.outputs, self._node.accumulate, strict=True):
+            if gradient_of(output) == value:
+                # An op that takes the same value twice adds to what it wrote itself.
+                again = value in self._forward.inputs[:i]
+                return self._buffer(output), before is not None or again
+        return None
+
+    def param(self, i: int) -> ParamBuffer:
+        graph = self._tape.schedule.graph
+        param = graph.params[self._node.params[i]]
+        offset, layout = self._tape.parameters.layouts[param.id]
+        trainable = graph.storages[param.view.storage].trainable
+        return ParamBuffer(offset, layout.shape, layout.strides, trainable)
+
+    def scratch(self, elements: int) -> Buffer:
+        result = Buffer(self._scratch * self.lanes, (elements,))
+        self._scratch += elements
+        self._tape.peak = max(self._tape.peak, self._scratch)
+        return result
+
+    def statistic(self, name: str, count: int) -> int:
+        return self._tape.statistic((self._forward.id, name), count)
+
+    def sum_statistic(self, name: str, count: int) -> None:
+        self._tape.sum_statistic(self._node.id, self.statistic(name, count), count)
+
+    def call(self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False) -> None:
+        row = Row(self._node.id, kernel, tuple(int(o) for o in operands), once, update)
+        self._tape.rows.append(row)
+
+
+def gradient_of(value: str) -> str:
+    """The value that a gradient value belongs to: `x` for `d(x)` and `d(x)+`."""
+    return value.rstrip("+")[2:-1]
+
+
+class TapeWriter:
+    def __init__(self, schedule: Schedule, memory: Memory, parameters: Parameters) -> None:
+        self.schedule = schedule
+        self.memory = memory
+        self.parameters = parameters
+        self.rows: list[Row] = []
+        self.statistics: dict[tuple[str, str], tuple[int, int]] = {}
+        self.sums = 0
+        self.peak = memory.size
+
+    def statistic(self, key: tuple[str, str], count: int) -> int:
+        if key not in self.statistics:
+            self.statistics[key] = (self.parameters.size + self.sums, count)
+            self.sums += count
+        return self.statistics[key][0]
+
+    def sum_statistic(self, node: str, offset: int, count: int) -> None:
+        """One row that sums the shards into the parameter array and clears them."""
+        self.rows.append(Row(node, driver.SUM_SHARDS, (offset, count), once=True))
+
+
+def write_tape(
+    schedule: Schedule, parameters: Parameters, lengths: Mapping[str, int], update: bool = True
+) -> Tape:
+    """Plans memory and emits every node.
+
+    lengths: the length of each run-time size, in steps.
+    update: whether rows that change running statistics are kept.
+    """
+    memory = plan_memory(schedule, lengths)
+    writer = TapeWriter(schedule, memory, parameters)
+    for name in schedule.order:
+        node = schedule.graph.nodes[name]
+        op = BY_NAME[node.op]
+        if shares_memory(node):
+            continue
+        emit = op.emit_backward if node.role == "backward" else op.emit
+        if emit is None:
+            raise NotImplementedError(f"op {node.op} has no kernels for {node.role}")
+        emit(NodeEmitter(writer, node))
+    rows = tuple(row for row in writer.rows if update or not row.update)
+    lanes = schedule.lanes
+    stride = -(-(parameters.size + writer.sums) // ALIGNMENT) * ALIGNMENT
+    rows = tuple(
+        replace(row, operands=(*row.operands, stride)) if row.kernel is driver.SUM_SHARDS else row
+        for row in rows
+    )
+    # Kernels may read a whole square of lanes from the last vector of a value.
+    arena = (writer.peak + lanes) * lanes
+    flat: list[int] = []
+    starts: list[int] = []
+    for row in rows:
+        starts.append(len(flat))
+        flat.extend(row.operands)
+    distinct = list(dict.fromkeys(row.kernel for row in rows))
+    address = dict(
+        zip(distinct, kernels.addresses(distinct, schedule.dtype), strict=True)
+    )
+    table = np.array(
+        [[address[row.kernel], start] for row, start in zip(rows, starts, strict=True)], np.int64
+    ).reshape(-1, 2)
+    return Tape(
+        rows,
+        table,
+        np.array(flat or [0], np.int64),
+        _stretches(rows),
+        arena,
+        memory,
+        writer.statistics,
+        writer.sums,
+        stride,
+        schedule.dtype,
+        dict(lengths),
+    )
+
+
+def _stretches(rows: tuple[Row, ...]) -> tuple[Stretch, ...]:
+    stretches: list[Stretch] = []
+    for index, row in enumerate(rows):
+        if stretches and stretches[-1].once == row.once:
+            stretches[-1] = Stretch(stretches[-1].first, index + 1, row.once)
+        else:
+            stretches.append(Stretch(index, index + 1, row.once))
+    return tuple(stretches)

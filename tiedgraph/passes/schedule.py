@@ -1,0 +1,30 @@
+"""In what order, and how samples lie in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tiedgraph.diagnostics import Diagnostics
+from tiedgraph.ir.graph import Graph
+
+LANES = {"float32": 16, "float64": 8}  # numbers in 64 bytes
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A graph with everything decided but addresses.
+
+    order: node ids, each after what it reads.
+    lanes: numbers in a vector; lane_axis: what lies along it (`samples`: a tile is `lanes` samples).
+    """
+
+    graph: Graph
+    order: tuple[str, ...]
+    dtype: str
+    lanes: int
+    lane_axis: str = "samples"
+
+
+def schedule(graph: Graph, diagnostics: Diagnostics, dtype: str) -> Schedule:
+    """Keeps the graph's order, which is the file's, with backward nodes last to first behind."""
+    return Schedule(graph, tuple(graph.nodes), dtype, LANES[dtype])

@@ -1,0 +1,181 @@
+"""Names: what each stands for, and where it is visible.
+
+A file's constants and blocks are visible in all of it, whatever their order. Values are visible
+after their line. A block sees its arguments, its own values, and its file's constants and blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tiedgraph.diagnostics import Diagnostics, Span, nearest
+from tiedgraph.syntax import ast
+
+Plain = int | float | bool | str | tuple["Plain", ...]
+
+
+class Word(str):
+    """A bare word that is not a name of the file: `same`, or a run-time size."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Known when the file is compiled."""
+
+    value: Plain
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of the graph, by id."""
+
+    id: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Its own error was reported; whatever uses it fails without a word.
+
+    later: the cause is something that is not available yet (E0901).
+    """
+
+    later: bool = False
+
+
+@dataclass(frozen=True)
+class BlockOf:
+    block: ast.Block
+    module: Module
+
+
+Result = Constant | Ref | Failed
+Binding = Result | BlockOf
+
+
+@dataclass(eq=False)
+class Module:
+    """One file that was read.
+
+    names: the constants and blocks that its text may use; places: where each is defined.
+    own: those of them that it defines itself, which importers get.
+    later: where its values are defined, for messages.
+    """
+
+    file: ast.File
+    path: Path | None = None
+    names: dict[str, Binding] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)
+    own: set[str] = field(default_factory=set)
+    later: dict[str, Span] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Scope:
+    """Where a name is looked up: the file itself, or one use of a block.
+
+    prefix: "" for the file, else the path of the block's use.
+    names, places: values (and a block's arguments) defined so far.
+    symbols: names of run-time sizes, shared by all scopes of a compilation.
+    """
+
+    module: Module
+    prefix: str = ""
+    names: dict[str, Binding] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)
+    block: ast.Block | None = None
+    symbols: Mapping[str, Span] = field(default_factory=dict)
+
+    def find(self, name: str) -> Binding | None:
+        found = self.names.get(name)
+        return found if found is not None else self.module.names.get(name)
+
+    def path(self, name: str) -> str:
+        """The dotted path of a name that is defined here."""
+        return f"{self.prefix}.{name}" if self.prefix else name
+
+    def define(self, name: str, binding: Binding, span: Span, diagnostics: Diagnostics) -> bool:
+        """Binds a name, or reports that it is taken."""
+        first = self.places.get(name)
+        if first is None and self.block is None:
+            first = self.module.places.get(name)
+        if first is not None:
+            diagnostics.error(
+                "E0202",
+                f"'{name}' is defined twice",
+                span,
+                label="defined again here",
+                others=[(first, "first defined here")],
+                hint="give one of them another name",
+            )
+            return False
+        self.names[name] = binding
+        self.places[name] = span
+        return True
+
+    def look_up(self, name: str, span: Span, diagnostics: Diagnostics) -> Binding:
+        """What a name stands for; reports and answers `Failed` where nothing does."""
+        found = self.find(name)
+        later = self.module.places.get(name) if self.block is None else None
+        if found is not None and name not in self.names and later is not None:
+            too_early = later.source is span.source and later.start > span.start
+            if too_early and not isinstance(found, BlockOf):
+                found = None
+        if found is not None:
+            return found
+        later = later or self.module.later.get(name)
+        if later is not None and self.block is not None:
+            diagnostics.error(
+                "E0201",
+                f"'{name}' is not visible inside block '{self.block.name}'",
+                span,
+                label="defined outside the block",
+                others=[(later, "defined here")],
+                hint="a block sees its own arguments, constants and other blocks: "
+                f"add an argument, block {self.block.name}(..., {name})",
+            )
+        elif later is not None and later.start >= span.start:
+            diagnostics.error(
+                "E0201",
+                f"'{name}' is used before it is defined",
+                span,
+                label="used here",
+                others=[(later, "defined here")],
+                hint="a file is read from top to bottom: move the definition up",
+            )
+        elif later is not None:
+            return Failed()
+        else:
+            known = [*self.names, *self.module.names]
+            diagnostics.error(
+                "E0201",
+                f"'{name}' is not defined",
+                span,
+                label="unknown name",
+                hint=nearest(name, known) or "define it first, or declare it as an input",
+            )
+        return Failed()
+
+
+def name_span(statement: ast.Statement | ast.Argument | ast.Setting, name: str) -> Span:
+    """The place of a statement's own name, which starts the statement or follows its keyword."""
+    span = statement.span
+    found = re.compile(rf"\b{re.escape(name)}\b").search(span.source.text, span.start, span.end)
+    return Span(span.source, found.start(), found.end()) if found else span
+
+
+def path_text(parts: tuple[ast.Part, ...]) -> str:
+    """A dotted path or selector as it is written: `layers[*].c1.weight`."""
+    return ".".join(part.name + "".join(_index_text(i) for i in part.indices) for part in parts)
+
+
+def _index_text(index: ast.Index) -> str:
+    if index.name is not None:
+        return f"[{index.name}]"
+    if index.first is None:
+        return "[*]"
+    return f"[{index.first}]" if index.first == index.last else f"[{index.first}..{index.last}]"

@@ -1,0 +1,263 @@
+"""A compiled program: memory, tapes for the lengths met so far, and the walk over them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tiedgraph.codegen import driver, kernels
+from tiedgraph.codegen.tape import Stretch, Tape, write_tape
+from tiedgraph.ir.types import bind, elements
+from tiedgraph.passes.memory import ALIGNMENT, Parameters
+from tiedgraph.passes.schedule import Schedule
+from tiedgraph.runtime import team
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BLOCK = 4096  # numbers that one thread sums or updates at a time
+TAPES_KEPT = 64  # sets of run-time lengths
+
+
+def aligned(count: int, dtype: str) -> Array:
+    """`count` zeros that start on a cache line."""
+    item = np.dtype(dtype).itemsize
+    raw = np.zeros(count * item + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count * item].view(dtype)
+
+
+@dataclass(frozen=True)
+class _Map:
+    """One parameter that is read through an index map, and the arrays its kernels read."""
+
+    index: Array
+    coefficient: Array | None
+    operands: Array
+
+
+class Numbers:
+    """The parameters of a model, as kernels see them: storages, copies for index maps, statistics.
+
+    array: `plan.size` numbers and room for statistics; `plan` tells where what lies.
+    """
+
+    def __init__(self, plan: Parameters, dtype: str) -> None:
+        self.plan = plan
+        self.dtype = dtype
+        self.array = aligned(plan.size + ALIGNMENT, dtype)
+        self._maps = [
+            self._map(plan.storages[storage].offset, plan.expanded[name].offset, found)
+            for name, (storage, found) in plan.maps.items()
+        ]
+        if self._maps:
+            self._expand = kernels.entry(driver.EXPAND, dtype)
+            self._contract = kernels.entry(driver.CONTRACT, dtype)
+
+    def _map(self, source: int, target: int, found: Any) -> _Map:
+        index = np.ascontiguousarray(found.index, np.int64).reshape(-1)
+        scale = found.coefficient
+        if scale is not None:
+            scale = np.ascontiguousarray(scale, self.dtype).reshape(-1)
+        where = scale.ctypes.data if scale is not None else 0
+        operands = np.array([index.ctypes.data, where, source, target, index.size], np.int64)
+        return _Map(index, scale, operands)
+
+    def reserve(self, count: int) -> None:
+        """Makes room for `count` numbers in all."""
+        if len(self.array) < count:
+            larger = aligned(count, self.dtype)
+            larger[: len(self.array)] = self.array
+            self.array = larger
+
+    def storage(self, name: str) -> Array:
+        """The numbers of one storage, flat; writing to it changes the model."""
+        region = self.plan.storages[name]
+        return self.array[region.offset : region.offset + region.size]
+
+    def expand(self) -> None:
+        """Fills the copies from their storages."""
+        for item in self._maps:
+            self._expand(0, self.array.ctypes.data, 0, item.operands.ctypes.data)
+
+    def contract(self, gradient: Array) -> None:
+        """Adds the gradients of the copies to those of their storages."""
+        for item in self._maps:
+            self._contract(0, 0, gradient.ctypes.data, item.operands.ctypes.data)
+
+    @property
+    def has_maps(self) -> bool:
+        return bool(self._maps)
+
+
+class Program:
+    """One schedule (training, evaluation or prediction), ready to run batches of any size.
+
+    Not safe for several threads at once; `tiedgraph.model` holds a lock.
+    """
+
+    def __init__(self, schedule: Schedule, numbers: Numbers, threads: int) -> None:
+        self.schedule = schedule
+        self.numbers = numbers
+        self.threads = threads
+        self.dtype = schedule.dtype
+        self._tapes: OrderedDict[tuple[Any, ...], Tape] = OrderedDict()
+        self._shards = aligned(0, self.dtype)
+        self._arenas = aligned(0, self.dtype)
+        self.total = aligned(0, self.dtype)
+        self._walk = kernels.entry(driver.WALK, self.dtype)
+        self._pack, self._unpack = kernels.addresses([driver.PACK, driver.UNPACK], self.dtype)
+        nodes = schedule.graph.nodes.values()
+        self._differentiates = any(node.role == "backward" for node in nodes)
+
+    def tape(self, lengths: Mapping[str, int], update: bool = True) -> Tape:
+        """The tape for these run-time lengths, made on first use."""
+        key = (update, *sorted(lengths.items()))
+        tape = self._tapes.get(key)
+        if tape is None:
+            tape = write_tape(self.schedule, self.numbers.plan, lengths, update)
+            self._tapes[key] = tape
+            if len(self._tapes) > TAPES_KEPT:
+                self._tapes.popitem(last=False)
+        else:
+            self._tapes.move_to_end(key)
+        return tape
+
+    def run(
+        self,
+        batch: Mapping[str, Array],
+        samples: int,
+        lengths: Mapping[str, int],
+        update: bool = True,
+    ) -> tuple[Tape, dict[str, Array]]:
+        """Runs all tiles of a batch; sums stay in the shards until `reduce`.
+
+        batch: for each data input of the graph, implicit ones too, a C-contiguous array
+          [samples, *shape] of the program's dtype.
+        lengths: length of each run-time size in this batch.
+        Returns the tape and the outputs by name, [samples, *shape].
+        """
+        tape = self.tape(lengths, update)
+        lanes = self.schedule.lanes
+        tiles = -(-samples // lanes)
+        self.numbers.reserve(tape.stride)
+        if len(self._shards) < driver.SHARDS * tape.stride:
+            self._shards = aligned(driver.SHARDS * tape.stride, self.dtype)
+        workers = max(1, min(self.threads, tiles, driver.SHARDS))
+        parallel = [s for s in tape.stretches if not s.once]
+        whole = len(tape.stretches) > 1  # activations live on across barriers
+        arena = -(-tape.arena // ALIGNMENT) * ALIGNMENT
+        needed = arena * (tiles if whole else workers)
+        if len(self._arenas) < needed:
+            self._arenas = aligned(needed, self.dtype)
+        if self.numbers.has_maps:
+            self.numbers.expand()
+
+        incoming = self._incoming(tape, batch)
+        outputs, outgoing = self._outgoing(tape, samples, lengths)
+        for stretch in tape.stretches or (Stretch(0, 0),):
+            if stretch.once:
+                self._run_once(tape, stretch)
+                continue
+            comes = incoming if not parallel or stretch == parallel[0] else incoming[:0]
+            goes = outgoing if not parallel or stretch == parallel[-1] else outgoing[:0]
+            jobs = np.zeros((workers, len(driver.JOB)), np.int64)
+            jobs[:, 0] = np.arange(workers)
+            jobs[:, 1:] = (
+                workers,
+                tiles,
+                samples,
+                tape.stride,
+                arena if whole else 0,
+                tape.table.ctypes.data,
+                stretch.first,
+                stretch.last,
+                tape.operands.ctypes.data,
+                comes.ctypes.data,
+                len(comes),
+                goes.ctypes.data,
+                len(goes),
+            )
+            team.run([self._job(jobs[i], 0 if whole else i * arena) for i in range(workers)])
+        return tape, outputs
+
+    def _job(self, job: Array, arena: int) -> Callable[[], object]:
+        item = self._arenas.itemsize
+        return partial(
+            self._walk,
+            self._arenas.ctypes.data + arena * item,
+            self.numbers.array.ctypes.data,
+            self._shards.ctypes.data,
+            job.ctypes.data,
+        )
+
+    def _run_once(self, tape: Tape, stretch: Stretch) -> None:
+        for row in range(stretch.first, stretch.last):
+            kernel = kernels.entry(tape.rows[row].kernel, self.dtype)
+            operands = tape.operands.ctypes.data + 8 * int(tape.table[row, 1])
+            kernel(0, self.numbers.array.ctypes.data, self._shards.ctypes.data, operands)
+
+    def _incoming(self, tape: Tape, batch: Mapping[str, Array]) -> Array:
+        rows = []
+        for name, item in self.schedule.graph.data.items():
+            if name in tape.memory.values:
+                array = batch[name]
+                count = elements(tape.memory.shapes[name])
+                place = tape.memory.values[name] * self.schedule.lanes
+                fill = int(item.role == "weight")
+                rows.append((self._pack, array.ctypes.data, place, count, fill))
+        return np.array(rows, np.int64).reshape(-1, 5)
+
+    def _outgoing(
+        self, tape: Tape, samples: int, lengths: Mapping[str, int]
+    ) -> tuple[dict[str, Array], Array]:
+        outputs: dict[str, Array] = {}
+        rows = []
+        graph = self.schedule.graph
+        for term in graph.outputs:
+            if term.value not in tape.memory.values:
+                continue
+            shape = bind(graph.shape_of(term.value), lengths)
+            result = np.empty((samples, *shape), self.dtype)
+            place = tape.memory.values[term.value] * self.schedule.lanes
+            rows.append((self._unpack, result.ctypes.data, place, elements(shape), 0))
+            outputs[term.name] = result
+        return outputs, np.array(rows, np.int64).reshape(-1, 5)
+
+    def reduce(self, tape: Tape, samples: int) -> Array:
+        """Sums the shards, clears them, and answers [parameters and statistics] of the batch.
+
+        Gradients of copies are added to their storages'. The array is overwritten by the next call.
+        """
+        if len(self.total) < tape.stride:
+            self.total = aligned(tape.stride, self.dtype)
+        tiles = -(-samples // self.schedule.lanes)
+        used = 1
+        while used < min(tiles, driver.SHARDS):
+            used *= 2
+        begin = 0 if self._differentiates else self.numbers.plan.size
+        kernel = kernels.entry(driver.reduce(used), self.dtype)
+        blocks = split_blocks(begin, tape.stride, self.threads)
+        jobs = [np.array([first, last, tape.stride], np.int64) for first, last in blocks]
+        team.run(
+            [
+                partial(
+                    kernel, self.total.ctypes.data, 0, self._shards.ctypes.data, job.ctypes.data
+                )
+                for job in jobs
+            ]
+        )
+        if self._differentiates and self.numbers.has_maps:
+            self.numbers.contract(self.total)
+        return self.total
+
+
+def split_blocks(begin: int, end: int, parts: int) -> list[tuple[int, int]]:
+    """At most `parts` stretches of whole blocks; small arrays stay whole."""
+    count = -(-(end - begin) // BLOCK)
+    parts = max(1, min(parts, count // 4))
+    cuts = [begin + (count * i // parts) * BLOCK for i in range(parts)] + [end]
+    return list(zip(cuts, cuts[1:], strict=False))
