@@ -395,28 +395,26 @@ def _padded(emitter: Emitter, frame: Frame, given: Buffer) -> Buffer:
     return _spread(emitter, given, frame.sizes, (target[0], target[1]), frame.before, (1, 1))
 
 
-def choose_tile(outputs: int, columns: int) -> tuple[list[int], list[int]]:
-    """Tiles of outputs and of columns: at most 24 sums in registers, few leftovers.
+# Register tiles (outputs, columns) that keep their sums, inputs and weights in 32 registers.
+TILES = ((4, 5), (5, 5), (2, 10), (4, 4), (2, 8), (8, 2), (5, 4), (3, 5), (2, 7), (3, 4), (6, 3), (2, 4), (8, 1), (4, 1), (2, 1))  # fmt: skip  # noqa: E501
 
-    The cost counts loads (a vector for each column, a weight for each output) beside multiply-adds
-    of every stretch that the two lists of tiles cut the plane into, and latency of small tiles.
+
+def choose_tile(outputs: int, columns: int) -> tuple[list[int], list[int]]:
+    """Tiles of outputs and of columns, largest first, that cut the plane most cheaply.
+
+    A register tile costs its multiply-adds, but at least their latency, and a little for its loads.
     """
     best: tuple[float, list[int], list[int]] | None = None
-    for o in (8, 6, 5, 4, 3, 2, 1):
-        for c in (10, 8, 7, 6, 5, 4, 3, 2, 1):
-            if o * c > 24 or o * c + c > 30:
-                continue
-            o_tiles, c_tiles = sorted({o, 2, 1} - set(range(o + 1, 9)), reverse=True), [c]
-            o_tiles = [t for t in o_tiles if t <= o]
-            c_tiles = [c] + [t for t in (4, 2, 1) if t < c]
-            cost = 0.0
-            for _, many, ot in split(outputs, o_tiles):
-                for _, across, ct in split(columns, c_tiles):
-                    work = ot * ct
-                    cycles = max(work, 4.0, (ot + ct) / 2) + 0.5
-                    cost += cycles * (many // ot) * (across // ct)
-            if best is None or cost < best[0]:
-                best = (cost, o_tiles, c_tiles)
+    for o, c in TILES:
+        o_tiles = [o, *(t for t in (2, 1) if t < o)]
+        c_tiles = [c, *(t for t in (4, 2, 1) if t < c)]
+        cost = 0.0
+        for _, many, o_tile in split(outputs, o_tiles):
+            for _, across, c_tile in split(columns, c_tiles):
+                cycles = max(o_tile * c_tile, 6) + (o_tile + c_tile) / 4
+                cost += cycles * (many // o_tile) * (across // c_tile)
+        if best is None or cost < best[0]:
+            best = (cost, o_tiles, c_tiles)
     assert best is not None
     return best[1], best[2]
 
@@ -441,7 +439,7 @@ def _windows(
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
     o_tiles, c_tiles = choose_tile(many, across)
-    plane = (inputs * 0 + high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
+    plane = (high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
     for o, o_length, o_tile in split(many, o_tiles):
         for c, c_length, c_tile in split(across, c_tiles):
             emitter.call(

@@ -1,0 +1,110 @@
+"""The compiler on one page: from a file to a tape.
+
+    parse, build, infer_shapes, resolve_ties        what the file says, checked     `check`
+    simplify, differentiate, fuse, schedule         one program of it               `lower`
+    plan_memory, emit                               addresses, for given lengths    `write_tape`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiedgraph.diagnostics import Diagnostics, Source
+from tiedgraph.ir.graph import Graph
+from tiedgraph.ir.verify import verify
+from tiedgraph.passes.build import build
+from tiedgraph.passes.differentiate import differentiate
+from tiedgraph.passes.fuse import fuse
+from tiedgraph.passes.schedule import Schedule, schedule
+from tiedgraph.passes.shapes import infer_shapes
+from tiedgraph.passes.simplify import Mode, simplify
+from tiedgraph.passes.ties import resolve_ties
+from tiedgraph.syntax.parser import parse, read_source
+
+Observer = Callable[[str, object], None]
+STAGES = ("ast", "graph", "ties", "backward", "schedule", "memory", "tape", "kernels")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file that was read: its graph, None after errors, and everything there is to say."""
+
+    source: Source | None
+    graph: Graph | None
+    diagnostics: Diagnostics
+
+
+def _nothing(stage: str, state: object) -> None:
+    pass
+
+
+def check(
+    path: str | Path, define: Mapping[str, float] | None = None, observe: Observer = _nothing
+) -> Checked:
+    """Reads a `.tie` file as far as it can be checked without compiling; never raises on bad text.
+
+    define: values for constants of the file, as `-D` gives them.
+    observe: called with each stage's name and state.
+    """
+    diagnostics = Diagnostics()
+    source = read_source(path, diagnostics)
+    if source is None:
+        return Checked(None, None, diagnostics)
+    return _check(source, Path(path).resolve().parent, define or {}, diagnostics, observe)
+
+
+def check_text(
+    text: str,
+    define: Mapping[str, float] | None = None,
+    root: Path | None = None,
+    observe: Observer = _nothing,
+) -> Checked:
+    """The same from a string; without `root` it cannot import or read files."""
+    return _check(Source("<text>", text), root, define or {}, Diagnostics(), observe)
+
+
+def _check(
+    source: Source,
+    root: Path | None,
+    define: Mapping[str, float],
+    diagnostics: Diagnostics,
+    observe: Observer,
+) -> Checked:
+    file = parse(source, diagnostics)
+    if file is None or diagnostics.errors:
+        return Checked(source, None, diagnostics)
+    observe("ast", file)
+    graph = build(file, diagnostics, define, root)
+    graph = infer_shapes(graph, diagnostics)
+    if diagnostics.errors:
+        return Checked(source, None, diagnostics)
+    verify(graph, "shapes")
+    observe("graph", graph)
+    graph = resolve_ties(graph, diagnostics, root)
+    if diagnostics.errors:
+        return Checked(source, None, diagnostics)
+    verify(graph, "ties")
+    observe("ties", graph)
+    return Checked(source, graph, diagnostics)
+
+
+def lower(
+    graph: Graph,
+    mode: Mode,
+    dtype: str,
+    outputs: Iterable[str] | None = None,
+    observe: Observer = _nothing,
+) -> Schedule:
+    """One program of a checked graph: training, evaluation, or prediction of some outputs."""
+    diagnostics = Diagnostics()
+    graph = simplify(graph, diagnostics, mode, outputs)
+    if mode == "train":
+        graph = differentiate(graph, diagnostics)
+        observe("backward", graph)
+    graph = fuse(graph, diagnostics)
+    verify(graph, "program")
+    plan = schedule(graph, diagnostics, dtype)
+    observe("schedule", plan)
+    return plan
