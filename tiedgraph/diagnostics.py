@@ -172,6 +172,14 @@ class TieError(Exception):
         )
 
 
+class DataError(Exception):
+    """Arrays or a data file do not fit the model; the message names array, row and value."""
+
+
+class RunError(Exception):
+    """A saved run is damaged, locked, or of another model."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """`did you mean ...?` with the candidate closest to `name`, or the empty string."""
     found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
