@@ -1,0 +1,260 @@
+"""A compiled model: what `tiedgraph.compile` answers and users call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tiedgraph import compiler
+from tiedgraph.codegen import kernels
+from tiedgraph.codegen.tape import Tape
+from tiedgraph.diagnostics import DataError, RunError, nearest
+from tiedgraph.explain import explain, explain_text
+from tiedgraph.ir.graph import Graph
+from tiedgraph.ops import BY_NAME
+from tiedgraph.passes.memory import plan_parameters
+from tiedgraph.passes.settings import TrainSettings, train_settings
+from tiedgraph.passes.ties import reached
+from tiedgraph.runtime import optim
+from tiedgraph.runtime.batch import Batch, prepare
+from tiedgraph.runtime.initialise import initial
+from tiedgraph.runtime.program import Numbers, Program
+from tiedgraph.ties.view import layout, read
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Model:
+    """One model with its numbers. Calls from several Python threads are serialised.
+
+    graph: a checked graph (`tiedgraph.compiler.check`). dtype: float32 or float64.
+    seed: of the initial numbers and of dropout. threads: at most so many are used.
+    samples: number of training samples, which the cost of soft ties is divided by.
+    sources: the texts that the model was read from, by path, which a saved run keeps.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+        threads: int = 2,
+        samples: int = 1,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be float32 or float64, not {dtype}")
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.checked = graph
+        self.dtype = dtype
+        self.seed = seed
+        self.threads = threads
+        self.samples = samples
+        self.sources = dict(sources or {})
+        self.settings: TrainSettings = train_settings(graph)
+        self.reached = frozenset(reached(graph))
+        self.numbers = Numbers(plan_parameters(graph, self.reached), dtype)
+        self.steps = 0
+        self._lock = threading.RLock()
+        self._programs: dict[tuple[Any, ...], Program] = {}
+        for storage in graph.storages.values():
+            self.numbers.storage(storage.id)[:] = initial(storage, seed).reshape(-1)
+        self.optimiser = optim.Optimiser(self.settings, self.numbers, threads)
+
+    # ------------------------------------------------------------ programs
+
+    def program(self, mode: compiler.Mode, outputs: Iterable[str] | None = None) -> Program:
+        """The program for one use, compiled when first asked for."""
+        key = (mode, None if outputs is None else tuple(sorted(outputs)))
+        with self._lock:
+            if key not in self._programs:
+                schedule = compiler.lower(self.checked, mode, self.dtype, outputs)
+                self._programs[key] = Program(schedule, self.numbers, self.threads)
+            return self._programs[key]
+
+    def _train(self, arrays: Mapping[str, Any], update: bool) -> tuple[Tape, Batch, Array]:
+        program = self.program("train")
+        batch = prepare(program.schedule.graph, arrays, self.dtype, (self.seed, self.steps))
+        tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update)
+        return tape, batch, program.reduce(tape, batch.samples)
+
+    def _sums(self, tape: Tape, total: Array) -> dict[str, Array]:
+        """What `total` and `collect` nodes summed, by node."""
+        return {
+            node: np.array(total[offset : offset + count], np.float64)
+            for (node, name), (offset, count) in tape.statistics.items()
+            if name in ("total", "collect")
+        }
+
+    # ------------------------------------------------------------ training and evaluation
+
+    def train_batch(self, arrays: Mapping[str, Any], rate: float) -> dict[str, Array]:
+        """One step of the optimiser at the given rate; answers the batch's sums before it."""
+        with self._lock:
+            self._needs_loss()
+            tape, _, total = self._train(arrays, update=True)
+            sums = self._sums(tape, total)
+            if not np.isfinite(_loss(sums)):
+                raise RunError(
+                    f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as before "
+                    "this step. A lower rate or clip = 1 in train { } may help"
+                )
+            self.optimiser.step(total, rate)
+            self.steps += 1
+            return sums
+
+    def evaluate_batch(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
+        """The sums of one batch with dropout off and running statistics in use."""
+        with self._lock:
+            program = self.program("evaluate")
+            batch = prepare(program.schedule.graph, arrays, self.dtype)
+            tape, _ = program.run(batch.arrays, batch.samples, batch.lengths)
+            return self._sums(tape, program.reduce(tape, batch.samples))
+
+    def step(self, **arrays: Any) -> float:
+        """One training step with the file's optimiser; answers the loss before it.
+
+        Arrays are given by input name, batch first; see `prepare`. Raises DataError.
+        """
+        rate = optim.rate_at(self.settings, self.steps, None)
+        return _loss(self.train_batch(arrays, rate))
+
+    def loss(self, **arrays: Any) -> float:
+        """The loss of a batch, as `evaluate` computes it (dropout off)."""
+        self._needs_loss()
+        return _loss(self.evaluate_batch(arrays))
+
+    def value_and_grad(self, **arrays: Any) -> tuple[float, dict[str, Array]]:
+        """The training loss and its gradient by owner, in the shapes of `free`.
+
+        For numbers that are tied, the sum over all their uses. Changes nothing.
+        """
+        with self._lock:
+            self._needs_loss()
+            tape, _, total = self._train(arrays, update=False)
+            gradients = {}
+            for name, storage in self.checked.storages.items():
+                if storage.trainable and name in self.reached:
+                    region = self.numbers.plan.storages[name]
+                    part = total[region.offset : region.offset + region.size]
+                    gradients[name] = part.reshape(storage.shape).copy()
+            return _loss(self._sums(tape, total)), gradients
+
+    def predict(self, outputs: Iterable[str] | None = None, **arrays: Any) -> dict[str, Array]:
+        """The named outputs (all by default), each [batch, *shape].
+
+        Only what they need is given and run. An output with a run-time size is zero beyond a
+        sample's steps, and `NAME.length` beside it tells how many it has. Raises DataError.
+        """
+        with self._lock:
+            known = [term.name for term in self.checked.outputs]
+            if not known:
+                raise DataError("the model declares no output; add `output NAME = ...` to it")
+            for name in outputs or ():
+                if name not in known:
+                    hint = nearest(name, known) or f"it has {', '.join(known)}"
+                    raise DataError(f"the model has no output '{name}'; {hint}")
+            program = self.program("predict", outputs)
+            graph = program.schedule.graph
+            batch = prepare(graph, arrays, self.dtype)
+            _, found = program.run(batch.arrays, batch.samples, batch.lengths)
+            for term in graph.outputs:
+                if term.name in found:
+                    found.update(_trim(term.name, graph.type_of(term.value), found, batch))
+            return found
+
+    def _needs_loss(self) -> None:
+        if not self.checked.losses:
+            raise DataError("the model declares no loss; add `loss ...` to it")
+
+    def summarise(self, sums: Mapping[str, Array], samples: int) -> dict[str, float]:
+        """Loss and metrics from sums over `samples` samples (loss sums weighted by batch sizes)."""
+        result = {"loss": _loss(sums) / max(1, samples)}
+        for term in self.checked.metrics:
+            node = self.checked.nodes[self.checked.values[term.value].producer]
+            finish = BY_NAME[node.op].finish
+            counted = sums[f"collect:{term.name}"]
+            result[term.name] = (
+                finish(counted) if finish else float(counted.reshape(-1)[0]) / max(1, samples)
+            )
+        return result
+
+    # ------------------------------------------------------------ numbers
+
+    @property
+    def free(self) -> dict[str, Array]:
+        """The free numbers behind the parameters, by owner; copies."""
+        with self._lock:
+            return {
+                name: self.numbers.storage(name).reshape(storage.shape).copy()
+                for name, storage in self.checked.storages.items()
+            }
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Every declared parameter as its layer sees it; copies."""
+        free = self.free
+        return {
+            name: np.ascontiguousarray(
+                read(layout(param.view.steps, free[param.view.storage].shape),
+                     free[param.view.storage])
+            )
+            for name, param in self.checked.params.items()
+        }  # fmt: skip
+
+    def set(self, parameters: Mapping[str, Any]) -> None:
+        """Sets parameters or owners by name; the rest stays.
+
+        All is checked before anything changes: unknown names, shapes, numbers that are not finite,
+        and members of one tie that disagree are ValueErrors.
+        """
+        from tiedgraph.ties.assign import assign
+
+        with self._lock:
+            found = assign(self.checked, self.free, parameters)
+            for name, array in found.items():
+                self.numbers.storage(name)[:] = array.reshape(-1)
+
+    # ------------------------------------------------------------ about the model
+
+    @cached_property
+    def graph(self) -> nx.DiGraph:
+        """The checked model as a frozen `networkx.DiGraph`."""
+        return self.checked.digraph
+
+    def explain(self, name: str | None = None) -> str:
+        """What is shared and what it saves, as text; of one parameter with `name`."""
+        return explain_text(explain(self.checked), name)
+
+    @property
+    def compiled_kernels(self) -> int:
+        """Kernels that this process had to compile so far, rather than load."""
+        return kernels.compiled_here
+
+
+def _loss(sums: Mapping[str, Array]) -> float:
+    return float(sum(float(v[0]) for name, v in sums.items() if name.startswith("total:")))
+
+
+def _trim(name: str, kind: Any, found: Mapping[str, Array], batch: Batch) -> dict[str, Array]:
+    """Zeros beyond each sample's steps, and the number of steps."""
+    extra: dict[str, Array] = {}
+    array = found[name]
+    for axis in kind.run_time_axes:
+        size = kind.shape[axis]
+        steps = np.maximum(0, (batch.valid[size.symbol] + size.offset) // size.divisor)
+        inside = np.arange(array.shape[axis + 1]) < steps[:, None]
+        shape = [len(array)] + [1] * (array.ndim - 1)
+        shape[axis + 1] = array.shape[axis + 1]
+        array[~np.broadcast_to(inside.reshape(shape), array.shape)] = 0
+        extra.setdefault(f"{name}.length", steps)
+    return extra
