@@ -1,0 +1,51 @@
+"""tiedgraph: declare a network's layers and what they share; it checks, compiles and trains them.
+
+    import tiedgraph as tg
+
+    model = tg.compile("lenet5.tie")
+    model.fit("digits-train.npz", validate="digits-test.npz")
+    print(model.explain())
+
+`compile` reads a `.tie` file, `compile_text` a string, `load` a saved run. All answer a `Model`.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from tiedgraph.diagnostics import DataError, Diagnostic, RunError, TieError
+
+if TYPE_CHECKING:
+    from tiedgraph.api import compile, compile_text, load
+    from tiedgraph.model import Model
+
+__version__ = metadata.version("tiedgraph")
+__all__ = [
+    "DataError",
+    "Diagnostic",
+    "Model",
+    "RunError",
+    "TieError",
+    "__version__",
+    "compile",
+    "compile_text",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the compiler only when it is asked for, so that checking a file stays quick."""
+    if name in ("compile", "compile_text", "load"):
+        from tiedgraph import api
+
+        return getattr(api, name)
+    if name == "Model":
+        from tiedgraph.model import Model
+
+        return Model
+    raise AttributeError(f"module 'tiedgraph' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
