@@ -1,0 +1,28 @@
+"""Runs all benchmarks, or those named: `python -m tests.benchmarks [lenet5 ...] [--rounds 15]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+
+from tests import benchmarks
+from tests.benchmarks.harness import report
+
+
+def main() -> None:
+    names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__)]
+    names = [n for n in names if n not in ("__main__", "harness")]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*names, []], help="which; all by default")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    for name in options.names or names:
+        module = importlib.import_module(f"tests.benchmarks.{name}")
+        report(module, options.rounds, options.threads)
+
+
+if __name__ == "__main__":
+    main()
