@@ -4,57 +4,77 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
+import numpy as np
 import pytest
 
+from tiedgraph.codegen import kernels
+from tiedgraph.ops.rules import Kernel
 from tiedgraph.runtime import team
 
-
-def test_all_tasks_run_and_the_first_one_here() -> None:
-    seen: dict[int, str] = {}
-
-    def task(i: int) -> None:
-        seen[i] = threading.current_thread().name
-
-    team.run([lambda i=i: task(i) for i in range(5)])
-    assert sorted(seen) == list(range(5))
-    assert seen[0] == threading.current_thread().name
+ADD = Kernel(
+    "add",
+    """def kernel(activation, parameter, gradient, operand):
+    for i in range(operand[0]):
+        store(activation, i * LANES, load(activation, i * LANES) + 1.0)
+""",
+)
 
 
-def test_an_error_reaches_the_caller_after_all_are_done() -> None:
-    done = []
+class Work:
+    """Arrays, one a job, each of which a job adds one to."""
 
-    def fail() -> None:
-        raise ValueError("planted")
+    def __init__(self, jobs: int) -> None:
+        (address,) = kernels.addresses([ADD], "float64")
+        self.arrays = [np.zeros(64) for _ in range(jobs)]
+        self.count = np.array([8])
+        self.jobs = [(address, a.ctypes.data, 0, 0, self.count.ctypes.data) for a in self.arrays]
 
-    with pytest.raises(ValueError, match="planted"):
-        team.run([lambda: done.append(1), fail, lambda: done.append(2)])
-    assert sorted(done) == [1, 2]
+    def assert_ran(self, times: int) -> None:
+        for array in self.arrays:
+            assert (array == times).all()
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 5])
+def test_every_job_runs_once(jobs: int) -> None:
+    work = Work(jobs)
+    for _ in range(50):
+        team.run(work.jobs)
+    work.assert_ran(50)
+
+
+def test_workers_that_slept_are_woken() -> None:
+    work = Work(2)
+    for _ in range(5):
+        team.run(work.jobs)
+        time.sleep(0.05)
+    work.assert_ran(5)
 
 
 def test_many_callers_at_once() -> None:
-    totals = []
+    works = [Work(3) for _ in range(8)]
 
-    def caller() -> None:
-        for _ in range(200):
-            found: list[int] = []
-            team.run([lambda: found.append(1), lambda: found.append(2)])
-            totals.append(sum(found))
+    def caller(work: Work) -> None:
+        for _ in range(300):
+            team.run(work.jobs)
 
-    callers = [threading.Thread(target=caller) for _ in range(8)]
+    callers = [threading.Thread(target=caller, args=(work,)) for work in works]
     for thread in callers:
         thread.start()
     for thread in callers:
         thread.join()
-    assert totals == [3] * 1600
+    for work in works:
+        work.assert_ran(300)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_works_on() -> None:
-    team.run([lambda: None, lambda: None])
+    work = Work(2)
+    team.run(work.jobs)
     child = os.fork()
     if child == 0:
-        found: list[int] = []
-        team.run([lambda: found.append(1), lambda: found.append(2)])
-        os._exit(0 if sorted(found) == [1, 2] else 1)
+        team.run(work.jobs)
+        os._exit(0 if all((a == 2).all() for a in work.arrays) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    work.assert_ran(1)

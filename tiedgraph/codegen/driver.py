@@ -198,3 +198,62 @@ CONTRACT = Kernel(
                 gradient[source + k] += gradient[target + i]
 """,
 )
+
+
+# ---------------------------------------------------------------- threads that stand ready
+
+# A worker's box of 64-bit integers; see `tiedgraph.runtime.team`.
+BOX = ("posted", "done", "entry", "activation", "parameter", "gradient", "operand", "asleep")
+BOX_SIZE = 16  # two cache lines, so that workers do not share any
+
+# Runs jobs as they are posted; returns when none came for `patience` looks.
+STAND = Kernel(
+    "stand",
+    """def kernel(activation, parameter, gradient, operand):
+    box = integers(operand[0])
+    patience = operand[1]
+    done = load_acquire(box, 1)
+    looks = 0
+    while looks < patience:
+        if load_acquire(box, 0) == done:
+            pause()
+            looks += 1
+        else:
+            call(box[2], address(box[3]), address(box[4]), address(box[5]), integers(box[6]))
+            done += 1
+            store_release(box, 1, done)
+            looks = 0
+""",
+)
+
+# Posts a job to each of `workers` boxes and runs one job itself, then waits; all jobs are rows of
+# entry, activation, parameter, gradient and operand, the own one first. `operand[4]` tells whether
+# jobs were posted before (then it only waits) and `operand[5]` answers how many are not done.
+LEAD = Kernel(
+    "lead",
+    f"""def kernel(activation, parameter, gradient, operand):
+    jobs = integers(operand[0])
+    boxes = operand[1]
+    workers = operand[2]
+    patience = operand[3]
+    if operand[4] == 0:
+        for w in range(workers):
+            box = integers(boxes + w * {8 * BOX_SIZE})
+            for i in range(5):
+                box[2 + i] = jobs[5 * (w + 1) + i]
+            store_release(box, 0, load_acquire(box, 0) + 1)
+        call(jobs[0], address(jobs[1]), address(jobs[2]), address(jobs[3]), integers(jobs[4]))
+    looks = 0
+    waiting = workers
+    while waiting > 0 and looks < patience:
+        waiting = 0
+        for w in range(workers):
+            box = integers(boxes + w * {8 * BOX_SIZE})
+            if load_acquire(box, 1) != load_acquire(box, 0):
+                waiting += 1
+        if waiting > 0:
+            pause()
+            looks += 1
+    operand[5] = waiting
+""",
+)

@@ -64,7 +64,13 @@ def addresses(kernels: Iterable[Kernel], dtype: str) -> list[int]:
 
 def entry(kernel: Kernel, dtype: str) -> Any:
     """A kernel as a function of four addresses, which runs without the interpreter lock."""
-    return partial(ENTRY(addresses([kernel], dtype)[0]), _IGNORED, _IGNORED)
+    return at(addresses([kernel], dtype)[0])
+
+
+@lru_cache(maxsize=None)
+def at(address: int) -> Any:
+    """The kernel at a machine address, in the same form."""
+    return partial(ENTRY(address), _IGNORED, _IGNORED)
 
 
 def _address(kernel: Kernel, dtype: str) -> int:

@@ -426,6 +426,41 @@ def integers(typing: Any, integer: Any) -> Any:
 
 
 @intrinsic
+def load_acquire(typing: Any, pointer: Any, index: Any) -> Any:
+    """`pointer[index]` of 64-bit integers, with all that was written before it was stored."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "acquire", 8)
+
+    return types.int64(pointer, types.intp), codegen
+
+
+@intrinsic
+def store_release(typing: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Stores `pointer[index]`, seen by other threads only after all that was written before."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], builder.gep(args[0], [args[1]]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, types.int64), codegen
+
+
+@intrinsic
+def pause(typing: Any) -> Any:
+    """Tells the processor that this is a loop that waits."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if builder.module.triple.startswith(("x86_64", "i686")):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause")
+            builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def words(typing: Any, count: Any) -> Any:
     """Eight 64-bit integers on the stack."""
 
@@ -481,5 +516,8 @@ def names(dtype: str) -> dict[str, Any]:
         "address": _make_address(lane),
         "integers": integers,
         "words": words,
+        "load_acquire": load_acquire,
+        "store_release": store_release,
+        "pause": pause,
         "call": call,
     }

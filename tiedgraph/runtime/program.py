@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,8 +107,9 @@ class Program:
         self._shards = aligned(0, self.dtype)
         self._arenas = aligned(0, self.dtype)
         self.total = aligned(0, self.dtype)
-        self._walk = kernels.entry(driver.WALK, self.dtype)
-        self._pack, self._unpack = kernels.addresses([driver.PACK, driver.UNPACK], self.dtype)
+        self._walk, self._pack, self._unpack = kernels.addresses(
+            [driver.WALK, driver.PACK, driver.UNPACK], self.dtype
+        )
         nodes = schedule.graph.nodes.values()
         self._differentiates = any(node.role == "backward" for node in nodes)
 
@@ -184,9 +184,9 @@ class Program:
             team.run([self._job(jobs[i], 0 if whole else i * arena) for i in range(workers)])
         return tape, outputs
 
-    def _job(self, job: Array, arena: int) -> Callable[[], object]:
+    def _job(self, job: Array, arena: int) -> team.Job:
         item = self._arenas.itemsize
-        return partial(
+        return (
             self._walk,
             self._arenas.ctypes.data + arena * item,
             self.numbers.array.ctypes.data,
@@ -239,14 +239,12 @@ class Program:
         while used < min(tiles, driver.SHARDS):
             used *= 2
         begin = 0 if self._differentiates else self.numbers.plan.size
-        kernel = kernels.entry(driver.reduce(used), self.dtype)
+        (kernel,) = kernels.addresses([driver.reduce(used)], self.dtype)
         blocks = split_blocks(begin, tape.stride, self.threads)
         jobs = [np.array([first, last, tape.stride], np.int64) for first, last in blocks]
         team.run(
             [
-                partial(
-                    kernel, self.total.ctypes.data, 0, self._shards.ctypes.data, job.ctypes.data
-                )
+                (kernel, self.total.ctypes.data, 0, self._shards.ctypes.data, job.ctypes.data)
                 for job in jobs
             ]
         )

@@ -1,73 +1,115 @@
-"""Threads for kernels: a few that wait, and hand-outs to them.
+"""Threads for kernels: a few that stand ready, and hand-outs to them.
 
-Kernels run without the interpreter lock, so plain Python threads serve. They block while idle,
-which leaves the machine to others; any number of Python threads may hand out work at once; and a
-forked child starts its own.
+A worker is a Python thread inside a kernel that looks into its box for a job, without the
+interpreter lock. A hand-out between two busy threads so takes about a microsecond. A worker that
+found nothing for a while goes to sleep, which leaves the machine to others, and is woken when it is
+needed. There is one team in a process: who finds it at work runs all its jobs alone, with the same
+result. A forked child starts its own.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+import time
+from collections.abc import Sequence
+from typing import Any
 
-Task = Callable[[], object]
+import numpy as np
+
+from tiedgraph.codegen import driver, kernels
+
+Job = tuple[int, int, int, int, int]  # address of a kernel and its four arguments
+
+PATIENCE = 20_000  # looks of a worker before it sleeps: some hundred microseconds
+WAIT = 4_000  # looks of the leader before it lets others run
+_DONE, _POSTED, _ASLEEP = (driver.BOX.index(name) for name in ("done", "posted", "asleep"))
 
 
-class _Ticket:
-    __slots__ = ("done", "error", "task")
+class Team:
+    """The workers of this process."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.error: BaseException | None = None
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._boxes = np.zeros((0, driver.BOX_SIZE), np.int64)
+        self._bells: list[threading.Semaphore] = []
+        self._old: list[Any] = []
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Runs all jobs, the first one here; returns when all are done."""
+        if len(jobs) == 1 or not self.lock.acquire(blocking=False):
+            for entry, *arguments in jobs:
+                kernels.at(entry)(*arguments)
+            return
+        try:
+            workers = len(jobs) - 1
+            if workers > len(self._bells):
+                self._hire(workers)
+            rows = np.array(jobs, np.int64)
+            operand = np.array(
+                [rows.ctypes.data, self._boxes.ctypes.data, workers, WAIT, 0, 0], np.int64
+            )
+            lead = kernels.entry(driver.LEAD, "float32")
+            self._wake(workers)
+            lead(0, 0, 0, operand.ctypes.data)
+            operand[4] = 1
+            while operand[5]:
+                self._wake(workers)
+                time.sleep(2e-5)
+                lead(0, 0, 0, operand.ctypes.data)
+        finally:
+            self.lock.release()
+
+    def _wake(self, workers: int) -> None:
+        for w in range(workers):
+            if self._boxes[w, _ASLEEP]:
+                self._boxes[w, _ASLEEP] = 0
+                self._bells[w].release()
+
+    def _hire(self, workers: int) -> None:
+        """A larger team; the former one is sent to sleep for good with its own boxes."""
+        boxes = np.zeros((workers + 1, driver.BOX_SIZE), np.int64)
+        start = -boxes.ctypes.data % 64 // 8
+        self._old.append((self._boxes, self._bells))
+        self._boxes = boxes.reshape(-1)[start : start + workers * driver.BOX_SIZE]
+        self._boxes = self._boxes.reshape(workers, driver.BOX_SIZE)
+        self._bells = [threading.Semaphore(0) for _ in range(workers)]
+        stand = kernels.entry(driver.STAND, "float32")
+        for w in range(workers):
+            threading.Thread(
+                target=_work,
+                args=(stand, self._boxes, w, self._bells[w]),
+                daemon=True,
+                name=f"tiedgraph-{w + 1}",
+            ).start()
 
 
-_tasks: SimpleQueue[_Ticket] = SimpleQueue()
-_workers = 0
-_starting = threading.Lock()
+def _work(stand: Any, boxes: Any, index: int, bell: threading.Semaphore) -> None:
+    box = boxes[index]
+    operand = np.array([box.ctypes.data, PATIENCE], np.int64)
+    while True:
+        stand(0, 0, 0, operand.ctypes.data)
+        # The leader holds the interpreter lock when it looks whether we sleep, as we do now.
+        box[_ASLEEP] = 1
+        if box[_POSTED] != box[_DONE]:
+            box[_ASLEEP] = 0
+            continue
+        bell.acquire()
+
+
+_team = Team()
 
 
 def _forget() -> None:
     """In a forked child no worker lives on."""
-    global _tasks, _workers, _starting
-    _tasks, _workers, _starting = SimpleQueue(), 0, threading.Lock()
+    global _team
+    _team = Team()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _work(tasks: SimpleQueue[_Ticket]) -> None:
-    while True:
-        ticket = tasks.get()
-        try:
-            ticket.task()
-        except BaseException as error:
-            ticket.error = error
-        ticket.done.release()
-
-
-def run(tasks: Sequence[Task]) -> None:
-    """Runs all tasks, the first one here; returns when all are done. Raises what one raised."""
-    global _workers
-    tickets = [_Ticket(task) for task in tasks[1:]]
-    if len(tickets) > _workers:
-        with _starting:
-            while _workers < len(tickets):
-                threading.Thread(
-                    target=_work, args=(_tasks,), daemon=True, name="tiedgraph"
-                ).start()
-                _workers += 1
-    for ticket in tickets:
-        _tasks.put(ticket)
-    try:
-        tasks[0]()
-    finally:
-        for ticket in tickets:
-            ticket.done.acquire()
-    for ticket in tickets:
-        if ticket.error is not None:
-            raise ticket.error
+def run(jobs: Sequence[Job]) -> None:
+    """Runs all jobs on the process's team, the first one here; returns when all are done."""
+    _team.run(jobs)
