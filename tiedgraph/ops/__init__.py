@@ -1,18 +1,28 @@
 """All ops, listed by hand: a record is an op when its name stands in `OPS`."""
 
+from tiedgraph.ops.arithmetic import ARITHMETIC
 from tiedgraph.ops.contrast import CONTRASTING
 from tiedgraph.ops.cross_entropy import CROSS_ENTROPY
 from tiedgraph.ops.loss import COMPARING
 from tiedgraph.ops.metric import METRICS
 from tiedgraph.ops.pointwise import POINTWISE
+from tiedgraph.ops.pooling import POOLING
+from tiedgraph.ops.reduction import REDUCTIONS
 from tiedgraph.ops.rules import Op
+from tiedgraph.ops.shape import SHAPES
+from tiedgraph.ops.slicing import SLICING
 
 OPS: tuple[Op, ...] = (
     *POINTWISE,
+    *ARITHMETIC,
     CROSS_ENTROPY,
     *COMPARING,
     *CONTRASTING,
     *METRICS,
+    *POOLING,
+    *REDUCTIONS,
+    *SHAPES,
+    *SLICING,
 )
 
 BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
