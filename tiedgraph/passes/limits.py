@@ -6,7 +6,7 @@ from __future__ import annotations
 INSTANCES = 10_000
 # Blocks used inside blocks, and expressions nested through them.
 BLOCK_DEPTH = 64
-EXPRESSION_DEPTH = 150
+EXPRESSION_DEPTH = 100
 # Numbers in one value or parameter (run-time sizes count as 1), and in all parameters together.
 ELEMENTS = 2**31
 PARAMETERS = 2**33

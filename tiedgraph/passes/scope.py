@@ -64,6 +64,7 @@ class Module:
     names: the constants and blocks that its text may use; places: where each is defined.
     own: those of them that it defines itself, which importers get.
     later: where its values are defined, for messages.
+    incomplete: an import failed, so that names which nothing defines are not reported.
     """
 
     file: ast.File
@@ -72,6 +73,7 @@ class Module:
     places: dict[str, Span] = field(default_factory=dict)
     own: set[str] = field(default_factory=set)
     later: dict[str, Span] = field(default_factory=dict)
+    incomplete: bool = False
 
 
 @dataclass(eq=False)
@@ -91,31 +93,33 @@ class Scope:
     symbols: Mapping[str, Span] = field(default_factory=dict)
 
     def find(self, name: str) -> Binding | None:
-        found = self.names.get(name)
-        return found if found is not None else self.module.names.get(name)
+        found = self.names.get(name) or self.module.names.get(name)
+        return Failed() if found is None and self.module.incomplete else found
 
     def path(self, name: str) -> str:
         """The dotted path of a name that is defined here."""
         return f"{self.prefix}.{name}" if self.prefix else name
 
-    def define(self, name: str, binding: Binding, span: Span, diagnostics: Diagnostics) -> bool:
-        """Binds a name, or reports that it is taken."""
+    def is_free(self, name: str, span: Span, diagnostics: Diagnostics) -> bool:
+        """Whether a name can be defined here; reports where it is taken."""
         first = self.places.get(name)
         if first is None and self.block is None:
             first = self.module.places.get(name)
-        if first is not None:
-            diagnostics.error(
-                "E0202",
-                f"'{name}' is defined twice",
-                span,
-                label="defined again here",
-                others=[(first, "first defined here")],
-                hint="give one of them another name",
-            )
-            return False
+        if first is None:
+            return True
+        diagnostics.error(
+            "E0202",
+            f"'{name}' is defined twice",
+            span,
+            label="defined again here",
+            others=[(first, "first defined here")],
+            hint="give one of them another name",
+        )
+        return False
+
+    def define(self, name: str, binding: Binding, span: Span) -> None:
         self.names[name] = binding
         self.places[name] = span
-        return True
 
     def look_up(self, name: str, span: Span, diagnostics: Diagnostics) -> Binding:
         """What a name stands for; reports and answers `Failed` where nothing does."""
@@ -150,7 +154,7 @@ class Scope:
         elif later is not None:
             return Failed()
         else:
-            known = [*self.names, *self.module.names]
+            known = [*self.names, *self.module.names, *self.symbols]
             diagnostics.error(
                 "E0201",
                 f"'{name}' is not defined",
@@ -179,3 +183,29 @@ def _index_text(index: ast.Index) -> str:
     if index.first is None:
         return "[*]"
     return f"[{index.first}]" if index.first == index.last else f"[{index.first}..{index.last}]"
+
+
+def bare_word(expression: ast.Expression) -> str | None:
+    """The text of an expression that is a single plain name."""
+    if isinstance(expression, ast.Name) and len(expression.path) == 1:
+        part = expression.path[0]
+        return None if part.indices else part.name
+    return None
+
+
+def function_span(call: ast.Call) -> Span:
+    """The place of the function's name in a call."""
+    text, start = call.span.source.text, call.span.start
+    if call.label is not None or not text.startswith(call.function, start):
+        found = text.find(call.function, start, call.span.end)
+        start = found if found >= 0 else start
+    return Span(call.span.source, start, start + len(call.function))
+
+
+def label_span(call: ast.Call) -> Span:
+    """The place of the label in `|> a: dense(8)`."""
+    assert call.label is not None
+    source, at = call.span.source, call.span.start
+    if not source.text.startswith(call.label, at):
+        at = max(source.text.rfind(call.label, 0, at), 0)
+    return Span(source, at, at + len(call.label))
