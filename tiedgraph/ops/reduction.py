@@ -1,0 +1,483 @@
+"""Sums over axes: `sum`, `mean`, `max`, `dot` and `distance`.
+
+All are one walk: over the axes that stay, then over those that go. Along a run-time axis that goes,
+a step counts where it is below the sample's length. Steps are added in the order of the sample
+whatever the length, so a padded sample gives the same bits as alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from tiedgraph.ir.types import Type, elements
+from tiedgraph.ops.axes import find_axes, lengths, same_types, timed
+from tiedgraph.ops.rules import Array, Emitter, Implicit, Kernel, Op, hidden, setting
+
+# ---------------------------------------------------------------- settings and shapes
+
+
+@dataclass(frozen=True)
+class Reduce:
+    over: int | str | tuple[int, ...] | None = setting(
+        "axis", None, doc="axes to reduce, by number or by the name of a run-time size; all of them"
+    )
+    timed: tuple[int, ...] = hidden(())
+
+
+@dataclass(frozen=True)
+class Distance:
+    over: int | str | tuple[int, ...] | None = setting(
+        "axis", 0, doc="axes to sum over, by number or by the name of a run-time size"
+    )
+    timed: tuple[int, ...] = hidden(())
+
+
+def _axes(attrs: Reduce | Distance) -> tuple[int, ...]:
+    assert isinstance(attrs.over, tuple)
+    return attrs.over
+
+
+def _settle(name: str) -> Callable[[Reduce, Sequence[Type]], Reduce]:
+    def settle(attrs: Reduce, types: Sequence[Type]) -> Reduce:
+        over = find_axes(name, types[0], attrs.over, "over")
+        return replace(attrs, over=over, timed=timed(types[0], over))
+
+    return settle
+
+
+def _shape(name: str) -> Callable[[Reduce, Sequence[Type]], Type]:
+    def shape(attrs: Reduce, types: Sequence[Type]) -> Type:
+        same_types(name, types)
+        gone = _axes(attrs)
+        return Type("float", tuple(s for i, s in enumerate(types[0].shape) if i not in gone))
+
+    return shape
+
+
+def _implicit(attrs: Reduce, types: Sequence[Type]) -> tuple[Implicit, ...]:
+    return lengths(types[0], attrs.timed)
+
+
+# ---------------------------------------------------------------- the walk
+
+KEPT, GONE = 3, 5  # loops over axes that stay and that go; five axes never need more
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Extents and strides (in numbers) of the loops, and where the lengths lie (-1: all valid)."""
+
+    kept: tuple[tuple[int, int], ...]
+    gone: tuple[tuple[int, int, int], ...]
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        kept = ((1, 0),) * (KEPT - len(self.kept)) + self.kept
+        gone = ((1, 0, -1),) * (GONE - len(self.gone)) + self.gone
+        return (*(n for pair in kept for n in pair), *(n for row in gone for n in row))
+
+
+def walk(emitter: Emitter, shape: tuple[int, ...], declared: int) -> Walk:
+    """The loops for a value of `shape`, reduced as the node's attrs say.
+
+    Neighbouring axes that stay, or that go without lengths, are one loop.
+    declared: number of inputs before the lengths.
+    """
+    attrs = emitter.attrs
+    kept: list[tuple[int, int]] = []
+    gone: list[tuple[int, int, int]] = []
+    stride, last = emitter.lanes, ""
+    for axis in reversed(range(len(shape))):
+        size = shape[axis]
+        if axis in attrs.timed:
+            at = emitter.input(declared + attrs.timed.index(axis)).offset
+            gone.append((size, stride, at))
+            last = ""
+        elif axis in _axes(attrs):
+            if last == "gone":
+                gone[-1] = (size * gone[-1][0], *gone[-1][1:])
+            else:
+                gone.append((size, stride, -1))
+            last = "gone"
+        else:
+            if last == "kept":
+                kept[-1] = (size * kept[-1][0], kept[-1][1])
+            else:
+                kept.append((size, stride))
+            last = "kept"
+        stride *= size
+    return Walk(tuple(reversed(kept)), tuple(reversed(gone)))
+
+
+_FIRST = 6  # operands before the walk's
+
+
+def _nest(before: Sequence[str], step: Sequence[str], after: Sequence[str]) -> str:
+    """Kernel text: `before`, then `step` for each number that goes, then `after`, per number kept.
+
+    x, y, z: the first six operands' places; `at` is the offset within x, `o` that within y;
+    `valid` tells which samples have this step; `count` is the number of steps of each sample.
+    """
+    text = ["    x, y, z, target, add, divide = " + ", ".join(f"operand[{i}]" for i in range(6))]
+    place = _FIRST
+    for k in range(KEPT):
+        text.append(f"    k{k}, ks{k} = operand[{place}], operand[{place + 1}]")
+        place += 2
+    text.append("    zero = broadcast(0.0)")
+    for g in range(GONE):
+        text += [
+            f"    g{g}, gs{g}, length{g} = "
+            f"operand[{place}], operand[{place + 1}], operand[{place + 2}]",
+            f"    limit{g} = broadcast(g{g})",
+            f"    if length{g} >= 0:",
+            f"        limit{g} = load(activation, length{g})",
+        ]
+        place += 3
+    limits = " * ".join(f"limit{g}" for g in range(GONE))
+    text += [f"    count = maximum({limits}, broadcast(1.0))", "    o = 0"]
+    indent, at = "    ", "0"
+    for k in range(KEPT):
+        text += [f"{indent}for i{k} in range(k{k}):"]
+        indent += "    "
+        text += [f"{indent}a{k} = {at} + i{k} * ks{k}"]
+        at = f"a{k}"
+    text += [f"{indent}{line}" for line in before]
+    outer, mask = indent, ""
+    for g in range(GONE):
+        text += [f"{indent}for j{g} in range(g{g}):"]
+        indent += "    "
+        text += [
+            f"{indent}m{g} = {mask}(limit{g} > j{g})",
+            f"{indent}b{g} = {at} + j{g} * gs{g}",
+        ]
+        at, mask = f"b{g}", f"m{g} & "
+    text += [f"{indent}valid = m{GONE - 1}", f"{indent}at = b{GONE - 1}"]
+    text += [f"{indent}{line}" for line in step]
+    text += [f"{outer}{line}" for line in [*after, "o += LANES"]]
+    return "def kernel(activation, parameter, gradient, operand):\n" + "\n".join(text) + "\n"
+
+
+TERMS = {
+    "sum": ["v = load(activation, x + at)"],
+    "dot": ["v = load(activation, x + at) * load(activation, z + at)"],
+    "distance": ["v = load(activation, x + at) - load(activation, z + at)", "v = v * v"],
+}
+
+
+@lru_cache
+def sum_kernel(term: str) -> Kernel:
+    """y = the sum of a term over the valid steps, divided by their number where `divide`."""
+    end = {"distance": ["s = sqrt(s)"], "sum": ["if divide:", "    s = s / count"], "dot": []}
+    text = _nest(
+        ["s = zero"],
+        [*TERMS[term], "s = s + select(valid, v, zero)"],
+        [*end[term], "store(activation, y + o, s)"],
+    )
+    return Kernel(f"reduce_{term}", text)
+
+
+# The largest valid number; NaN wins, as in NumPy.
+MAX_KERNEL = Kernel(
+    "reduce_max",
+    _nest(
+        ["best = load(activation, x + ({}))".format(f"a{KEPT - 1}")],
+        [
+            "v = load(activation, x + at)",
+            "v = select(best == best, maximum(best, v), best)",
+            "best = select(valid, v, best)",
+        ],
+        ["store(activation, y + o, best)"],
+    ),
+)
+
+_PUT = ["if add:", "    v = v + load(activation, target + at)", "store(activation, target + at, v)"]
+
+# Here y is the output (or its gradient, where nothing else is read), and z the other input.
+SPREAD = {
+    "sum": (
+        ["g = load(activation, y + o)", "if divide:", "    g = g / count"],
+        ["v = select(valid, g, zero)"],
+    ),
+    "dot": (
+        ["g = load(activation, y + o)"],
+        ["v = select(valid, g * load(activation, z + at), zero)"],
+    ),
+    "distance": (
+        # At distance 0 the gradient is 0: there x - z is.
+        [
+            "length = load(activation, y + o)",
+            "length = select(length > 0.0, length, broadcast(1.0))",
+            "g = load(activation, divide + o) / length",
+        ],
+        ["v = (load(activation, x + at) - load(activation, z + at)) * g"]
+        + ["v = select(valid, v, zero)"],
+    ),
+    "max": (
+        ["best = load(activation, y + o)", "rest = load(activation, divide + o)"],
+        [
+            "hit = valid & (load(activation, x + at) == best)",
+            "v = select(hit, rest, zero)",
+            "rest = select(hit, zero, rest)",
+        ],
+    ),
+}
+
+
+@lru_cache
+def spread_kernel(term: str) -> Kernel:
+    """Gradient of the input behind `target`; zero at steps that are not valid."""
+    before, step = SPREAD[term]
+    return Kernel(f"spread_{term}", _nest(before, [*step, *_PUT], []))
+
+
+# ---------------------------------------------------------------- sum and mean
+
+
+def _emit_sum(divide: bool) -> Callable[[Emitter], None]:
+    def emit(emitter: Emitter) -> None:
+        x, y = emitter.input(0), emitter.output()
+        rest = walk(emitter, x.shape, 1).operands
+        emitter.call(sum_kernel("sum"), x.offset, y.offset, 0, 0, 0, int(divide), *rest)
+
+    return emit
+
+
+def _emit_sum_backward(divide: bool) -> Callable[[Emitter], None]:
+    def emit(emitter: Emitter) -> None:
+        wanted = emitter.grad_input(0)
+        if wanted is not None:
+            into, add = wanted
+            rest = walk(emitter, into.shape, 1).operands
+            given = emitter.grad_output().offset
+            emitter.call(
+                spread_kernel("sum"), 0, given, 0, into.offset, int(add), int(divide), *rest
+            )
+
+    return emit
+
+
+def _spread_out(attrs: Reduce, grad: Array, shape: tuple[int, ...]) -> Array:
+    """The output's gradient at every place of the input."""
+    return np.broadcast_to(np.expand_dims(grad, _axes(attrs)), shape)
+
+
+def _counted(attrs: Reduce, x: Array) -> int:
+    return max(1, elements(x.shape[axis] for axis in _axes(attrs)))
+
+
+def _flops(attrs: Reduce, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return elements(inputs[0])
+
+
+_SHAPES = """
+
+    Input float of any shape, output the same without the axes reduced; with no `over`, float[].
+    Along a run-time axis each sample's own steps count and no others."""
+
+SUM = Op(
+    name="sum",
+    doc=f"""The sum over axes: y = sum_i x_i.{_SHAPES}""",
+    category="function",
+    inputs=("x",),
+    Attrs=Reduce,
+    settle=_settle("sum"),
+    shape=_shape("sum"),
+    implicit=_implicit,
+    forward=lambda attrs, inputs, params: np.asarray(inputs[0].sum(axis=_axes(attrs))),
+    backward=lambda attrs, inputs, params, output, grad: (
+        [_spread_out(attrs, grad, inputs[0].shape).copy()],
+        [],
+    ),
+    emit=_emit_sum(False),
+    emit_backward=_emit_sum_backward(False),
+    flops=_flops,
+)
+
+MEAN = Op(
+    name="mean",
+    doc=f"""The mean over axes: y = (sum_i x_i) / n.{_SHAPES}""",
+    category="function",
+    inputs=("x",),
+    Attrs=Reduce,
+    settle=_settle("mean"),
+    shape=_shape("mean"),
+    implicit=_implicit,
+    forward=lambda attrs, inputs, params: np.asarray(
+        inputs[0].sum(axis=_axes(attrs)) / _counted(attrs, inputs[0])
+    ),
+    backward=lambda attrs, inputs, params, output, grad: (
+        [_spread_out(attrs, grad, inputs[0].shape) / _counted(attrs, inputs[0])],
+        [],
+    ),
+    emit=_emit_sum(True),
+    emit_backward=_emit_sum_backward(True),
+    flops=_flops,
+)
+
+# ---------------------------------------------------------------- max
+
+
+def _max_backward(
+    attrs: Reduce, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
+) -> tuple[list[Array | None], list[Array | None]]:
+    x, gone = inputs[0], _axes(attrs)
+    kept = [axis for axis in range(x.ndim) if axis not in gone]
+    rows = x.transpose(*kept, *gone).reshape(output.size, -1)
+    result = np.zeros_like(rows)
+    result[np.arange(len(rows)), rows.argmax(axis=1)] = grad.reshape(-1)
+    turned = result.reshape([x.shape[axis] for axis in (*kept, *gone)])
+    return [turned.transpose(np.argsort([*kept, *gone]))], []
+
+
+def _emit_max(emitter: Emitter) -> None:
+    x, y = emitter.input(0), emitter.output()
+    emitter.call(MAX_KERNEL, x.offset, y.offset, 0, 0, 0, 0, *walk(emitter, x.shape, 1).operands)
+
+
+def _emit_max_backward(emitter: Emitter) -> None:
+    wanted = emitter.grad_input(0)
+    if wanted is not None:
+        into, add = wanted
+        emitter.call(
+            spread_kernel("max"),
+            emitter.input(0).offset,
+            emitter.output().offset,
+            0,
+            into.offset,
+            int(add),
+            emitter.grad_output().offset,
+            *walk(emitter, into.shape, 1).operands,
+        )
+
+
+MAX = Op(
+    name="max",
+    doc=f"""The largest number over axes: y = max_i x_i.
+
+    Its gradient goes to the largest, where several are equal to the first of them.{_SHAPES}""",
+    category="function",
+    inputs=("x",),
+    Attrs=Reduce,
+    settle=_settle("max"),
+    shape=_shape("max"),
+    implicit=_implicit,
+    forward=lambda attrs, inputs, params: np.asarray(inputs[0].max(axis=_axes(attrs))),
+    backward=_max_backward,
+    saves=frozenset({"inputs", "output"}),
+    emit=_emit_max,
+    emit_backward=_emit_max_backward,
+    flops=_flops,
+)
+
+# ---------------------------------------------------------------- of two values
+
+
+def _emit_pair(term: str) -> Callable[[Emitter], None]:
+    def emit(emitter: Emitter) -> None:
+        a, b, y = emitter.input(0), emitter.input(1), emitter.output()
+        rest = walk(emitter, a.shape, 2).operands
+        emitter.call(sum_kernel(term), a.offset, y.offset, b.offset, 0, 0, 0, *rest)
+
+    return emit
+
+
+def _emit_dot_backward(emitter: Emitter) -> None:
+    for i in range(2):
+        wanted = emitter.grad_input(i)
+        if wanted is not None:
+            into, add = wanted
+            emitter.call(
+                spread_kernel("dot"),
+                0,
+                emitter.grad_output().offset,
+                emitter.input(1 - i).offset,
+                into.offset,
+                int(add),
+                0,
+                *walk(emitter, into.shape, 2).operands,
+            )
+
+
+def _emit_distance_backward(emitter: Emitter) -> None:
+    for i in range(2):
+        wanted = emitter.grad_input(i)
+        if wanted is not None:
+            into, add = wanted
+            emitter.call(
+                spread_kernel("distance"),
+                emitter.input(i).offset,
+                emitter.output().offset,
+                emitter.input(1 - i).offset,
+                into.offset,
+                int(add),
+                emitter.grad_output().offset,
+                *walk(emitter, into.shape, 2).operands,
+            )
+
+
+DOT = Op(
+    name="dot",
+    doc="""The inner product of two values: y = sum_i a_i b_i.
+
+    Inputs float of one shape, output the same without the axes summed over; with no `over`,
+    float[]. Along a run-time axis each sample's own steps count.""",
+    category="function",
+    inputs=("a", "b"),
+    Attrs=Reduce,
+    settle=_settle("dot"),
+    shape=_shape("dot"),
+    implicit=_implicit,
+    forward=lambda attrs, inputs, params: np.asarray(
+        (inputs[0] * inputs[1]).sum(axis=_axes(attrs))
+    ),
+    backward=lambda attrs, inputs, params, output, grad: (
+        [
+            _spread_out(attrs, grad, inputs[0].shape) * inputs[1],
+            _spread_out(attrs, grad, inputs[0].shape) * inputs[0],
+        ],
+        [],
+    ),
+    saves=frozenset({"inputs"}),
+    emit=_emit_pair("dot"),
+    emit_backward=_emit_dot_backward,
+    flops=lambda attrs, inputs, output: 2 * elements(inputs[0]),
+)
+
+
+def _distance(attrs: Distance, inputs: Sequence[Array], params: Sequence[Array]) -> Array:
+    return np.asarray(np.sqrt(np.square(inputs[0] - inputs[1]).sum(axis=_axes(attrs))))
+
+
+def _distance_backward(
+    attrs: Distance, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
+) -> tuple[list[Array | None], list[Array | None]]:
+    share = np.expand_dims(grad / np.where(output > 0, output, 1.0), _axes(attrs))
+    found = (inputs[0] - inputs[1]) * share
+    return [found, -found], []
+
+
+DISTANCE = Op(
+    name="distance",
+    doc="""The Euclidean distance of two values: y = sqrt(sum_i (a_i - b_i)^2).
+
+    Inputs float of one shape, output the same without the axes summed over, by default the first.
+    Its gradient at distance 0 is 0.""",
+    category="function",
+    inputs=("a", "b"),
+    Attrs=Distance,
+    settle=_settle("distance"),
+    shape=_shape("distance"),
+    implicit=_implicit,
+    forward=_distance,
+    backward=_distance_backward,
+    saves=frozenset({"inputs", "output"}),
+    emit=_emit_pair("distance"),
+    emit_backward=_emit_distance_backward,
+    flops=lambda attrs, inputs, output: 3 * elements(inputs[0]),
+)
+
+REDUCTIONS: tuple[Op, ...] = (SUM, MEAN, MAX, DOT, DISTANCE)
