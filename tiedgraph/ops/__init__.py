@@ -2,7 +2,10 @@
 
 from tiedgraph.ops.arithmetic import ARITHMETIC
 from tiedgraph.ops.contrast import CONTRASTING
+from tiedgraph.ops.convolution import CONV1D, CONV2D
 from tiedgraph.ops.cross_entropy import CROSS_ENTROPY
+from tiedgraph.ops.internal import COLLECT, MASK, TOTAL
+from tiedgraph.ops.linear import DENSE
 from tiedgraph.ops.loss import COMPARING
 from tiedgraph.ops.metric import METRICS
 from tiedgraph.ops.pointwise import POINTWISE
@@ -13,6 +16,9 @@ from tiedgraph.ops.shape import SHAPES
 from tiedgraph.ops.slicing import SLICING
 
 OPS: tuple[Op, ...] = (
+    DENSE,
+    CONV1D,
+    CONV2D,
     *POINTWISE,
     *ARITHMETIC,
     CROSS_ENTROPY,
@@ -23,6 +29,9 @@ OPS: tuple[Op, ...] = (
     *REDUCTIONS,
     *SHAPES,
     *SLICING,
+    MASK,
+    TOTAL,
+    COLLECT,
 )
 
 BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
