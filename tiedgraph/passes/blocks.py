@@ -68,8 +68,7 @@ def use(
                 inner.define(statement.name, number, place)
         elif isinstance(statement, ast.Let):
             expander.let(statement, inner)
-    made = result if result is not None else path
-    answer = expander.evaluate(block.result, inner, Owner("value", path, path), made)
+    answer = expander.evaluate(block.result, inner, Owner("value", path, path), result)
     expander.blocks -= 1
     if isinstance(answer, Constant):
         expander.diagnostics.error(
