@@ -1,9 +1,4 @@
-"""Sums over axes: `sum`, `mean`, `max`, `dot` and `distance`.
-
-All are one walk: over the axes that stay, then over those that go. Along a run-time axis that goes,
-a step counts where it is below the sample's length. Steps are added in the order of the sample
-whatever the length, so a padded sample gives the same bits as alone.
-"""
+"""One number for all along some axes: `sum`, `mean`, `max`, `dot` and `distance`."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ import numpy as np
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import find_axes, lengths, same_types, timed
 from tiedgraph.ops.rules import Array, Emitter, Implicit, Kernel, Op, hidden, setting
+from tiedgraph.ops.walk import PUT, nest, walk
 
 # ---------------------------------------------------------------- settings and shapes
 
@@ -62,103 +58,12 @@ def _implicit(attrs: Reduce, types: Sequence[Type]) -> tuple[Implicit, ...]:
     return lengths(types[0], attrs.timed)
 
 
-# ---------------------------------------------------------------- the walk
-
-KEPT, GONE = 3, 5  # loops over axes that stay and that go; five axes never need more
+# ---------------------------------------------------------------- kernels
 
 
-@dataclass(frozen=True)
-class Walk:
-    """Extents and strides (in numbers) of the loops, and where the lengths lie (-1: all valid)."""
-
-    kept: tuple[tuple[int, int], ...]
-    gone: tuple[tuple[int, int, int], ...]
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        kept = ((1, 0),) * (KEPT - len(self.kept)) + self.kept
-        gone = ((1, 0, -1),) * (GONE - len(self.gone)) + self.gone
-        return (*(n for pair in kept for n in pair), *(n for row in gone for n in row))
-
-
-def walk(emitter: Emitter, shape: tuple[int, ...], declared: int) -> Walk:
-    """The loops for a value of `shape`, reduced as the node's attrs say.
-
-    Neighbouring axes that stay, or that go without lengths, are one loop.
-    declared: number of inputs before the lengths.
-    """
+def _loops(emitter: Emitter, shape: tuple[int, ...], declared: int) -> tuple[int, ...]:
     attrs = emitter.attrs
-    kept: list[tuple[int, int]] = []
-    gone: list[tuple[int, int, int]] = []
-    stride, last = emitter.lanes, ""
-    for axis in reversed(range(len(shape))):
-        size = shape[axis]
-        if axis in attrs.timed:
-            at = emitter.input(declared + attrs.timed.index(axis)).offset
-            gone.append((size, stride, at))
-            last = ""
-        elif axis in _axes(attrs):
-            if last == "gone":
-                gone[-1] = (size * gone[-1][0], *gone[-1][1:])
-            else:
-                gone.append((size, stride, -1))
-            last = "gone"
-        else:
-            if last == "kept":
-                kept[-1] = (size * kept[-1][0], kept[-1][1])
-            else:
-                kept.append((size, stride))
-            last = "kept"
-        stride *= size
-    return Walk(tuple(reversed(kept)), tuple(reversed(gone)))
-
-
-_FIRST = 6  # operands before the walk's
-
-
-def _nest(before: Sequence[str], step: Sequence[str], after: Sequence[str]) -> str:
-    """Kernel text: `before`, then `step` for each number that goes, then `after`, per number kept.
-
-    x, y, z: the first six operands' places; `at` is the offset within x, `o` that within y;
-    `valid` tells which samples have this step; `count` is the number of steps of each sample.
-    """
-    text = ["    x, y, z, target, add, divide = " + ", ".join(f"operand[{i}]" for i in range(6))]
-    place = _FIRST
-    for k in range(KEPT):
-        text.append(f"    k{k}, ks{k} = operand[{place}], operand[{place + 1}]")
-        place += 2
-    text.append("    zero = broadcast(0.0)")
-    for g in range(GONE):
-        text += [
-            f"    g{g}, gs{g}, length{g} = "
-            f"operand[{place}], operand[{place + 1}], operand[{place + 2}]",
-            f"    limit{g} = broadcast(g{g})",
-            f"    if length{g} >= 0:",
-            f"        limit{g} = load(activation, length{g})",
-        ]
-        place += 3
-    limits = " * ".join(f"limit{g}" for g in range(GONE))
-    text += [f"    count = maximum({limits}, broadcast(1.0))", "    o = 0"]
-    indent, at = "    ", "0"
-    for k in range(KEPT):
-        text += [f"{indent}for i{k} in range(k{k}):"]
-        indent += "    "
-        text += [f"{indent}a{k} = {at} + i{k} * ks{k}"]
-        at = f"a{k}"
-    text += [f"{indent}{line}" for line in before]
-    outer, mask = indent, ""
-    for g in range(GONE):
-        text += [f"{indent}for j{g} in range(g{g}):"]
-        indent += "    "
-        text += [
-            f"{indent}m{g} = {mask}(limit{g} > j{g})",
-            f"{indent}b{g} = {at} + j{g} * gs{g}",
-        ]
-        at, mask = f"b{g}", f"m{g} & "
-    text += [f"{indent}valid = m{GONE - 1}", f"{indent}at = b{GONE - 1}"]
-    text += [f"{indent}{line}" for line in step]
-    text += [f"{outer}{line}" for line in [*after, "o += LANES"]]
-    return "def kernel(activation, parameter, gradient, operand):\n" + "\n".join(text) + "\n"
+    return walk(emitter, shape, attrs.over, attrs.timed, declared).operands
 
 
 TERMS = {
@@ -170,9 +75,9 @@ TERMS = {
 
 @lru_cache
 def sum_kernel(term: str) -> Kernel:
-    """y = the sum of a term over the valid steps, divided by their number where `divide`."""
-    end = {"distance": ["s = sqrt(s)"], "sum": ["if divide:", "    s = s / count"], "dot": []}
-    text = _nest(
+    """y = the sum of a term over the valid steps, divided by their number where `choice`."""
+    end = {"distance": ["s = sqrt(s)"], "sum": ["if choice:", "    s = s / count"], "dot": []}
+    text = nest(
         ["s = zero"],
         [*TERMS[term], "s = s + select(valid, v, zero)"],
         [*end[term], "store(activation, y + o, s)"],
@@ -183,8 +88,8 @@ def sum_kernel(term: str) -> Kernel:
 # The largest valid number; NaN wins, as in NumPy.
 MAX_KERNEL = Kernel(
     "reduce_max",
-    _nest(
-        ["best = load(activation, x + ({}))".format(f"a{KEPT - 1}")],
+    nest(
+        ["best = load(activation, x + first)"],
         [
             "v = load(activation, x + at)",
             "v = select(best == best, maximum(best, v), best)",
@@ -194,12 +99,10 @@ MAX_KERNEL = Kernel(
     ),
 )
 
-_PUT = ["if add:", "    v = v + load(activation, target + at)", "store(activation, target + at, v)"]
-
 # Here y is the output (or its gradient, where nothing else is read), and z the other input.
 SPREAD = {
     "sum": (
-        ["g = load(activation, y + o)", "if divide:", "    g = g / count"],
+        ["g = load(activation, y + o)", "if choice:", "    g = g / count"],
         ["v = select(valid, g, zero)"],
     ),
     "dot": (
@@ -211,13 +114,13 @@ SPREAD = {
         [
             "length = load(activation, y + o)",
             "length = select(length > 0.0, length, broadcast(1.0))",
-            "g = load(activation, divide + o) / length",
+            "g = load(activation, choice + o) / length",
         ],
         ["v = (load(activation, x + at) - load(activation, z + at)) * g"]
         + ["v = select(valid, v, zero)"],
     ),
     "max": (
-        ["best = load(activation, y + o)", "rest = load(activation, divide + o)"],
+        ["best = load(activation, y + o)", "rest = load(activation, choice + o)"],
         [
             "hit = valid & (load(activation, x + at) == best)",
             "v = select(hit, rest, zero)",
@@ -231,7 +134,7 @@ SPREAD = {
 def spread_kernel(term: str) -> Kernel:
     """Gradient of the input behind `target`; zero at steps that are not valid."""
     before, step = SPREAD[term]
-    return Kernel(f"spread_{term}", _nest(before, [*step, *_PUT], []))
+    return Kernel(f"spread_{term}", nest(before, [*step, *PUT], []))
 
 
 # ---------------------------------------------------------------- sum and mean
@@ -240,7 +143,7 @@ def spread_kernel(term: str) -> Kernel:
 def _emit_sum(divide: bool) -> Callable[[Emitter], None]:
     def emit(emitter: Emitter) -> None:
         x, y = emitter.input(0), emitter.output()
-        rest = walk(emitter, x.shape, 1).operands
+        rest = _loops(emitter, x.shape, 1)
         emitter.call(sum_kernel("sum"), x.offset, y.offset, 0, 0, 0, int(divide), *rest)
 
     return emit
@@ -251,7 +154,7 @@ def _emit_sum_backward(divide: bool) -> Callable[[Emitter], None]:
         wanted = emitter.grad_input(0)
         if wanted is not None:
             into, add = wanted
-            rest = walk(emitter, into.shape, 1).operands
+            rest = _loops(emitter, into.shape, 1)
             given = emitter.grad_output().offset
             emitter.call(
                 spread_kernel("sum"), 0, given, 0, into.offset, int(add), int(divide), *rest
@@ -335,7 +238,7 @@ def _max_backward(
 
 def _emit_max(emitter: Emitter) -> None:
     x, y = emitter.input(0), emitter.output()
-    emitter.call(MAX_KERNEL, x.offset, y.offset, 0, 0, 0, 0, *walk(emitter, x.shape, 1).operands)
+    emitter.call(MAX_KERNEL, x.offset, y.offset, 0, 0, 0, 0, *_loops(emitter, x.shape, 1))
 
 
 def _emit_max_backward(emitter: Emitter) -> None:
@@ -350,7 +253,7 @@ def _emit_max_backward(emitter: Emitter) -> None:
             into.offset,
             int(add),
             emitter.grad_output().offset,
-            *walk(emitter, into.shape, 1).operands,
+            *_loops(emitter, into.shape, 1),
         )
 
 
@@ -379,7 +282,7 @@ MAX = Op(
 def _emit_pair(term: str) -> Callable[[Emitter], None]:
     def emit(emitter: Emitter) -> None:
         a, b, y = emitter.input(0), emitter.input(1), emitter.output()
-        rest = walk(emitter, a.shape, 2).operands
+        rest = _loops(emitter, a.shape, 2)
         emitter.call(sum_kernel(term), a.offset, y.offset, b.offset, 0, 0, 0, *rest)
 
     return emit
@@ -398,7 +301,7 @@ def _emit_dot_backward(emitter: Emitter) -> None:
                 into.offset,
                 int(add),
                 0,
-                *walk(emitter, into.shape, 2).operands,
+                *_loops(emitter, into.shape, 2),
             )
 
 
@@ -415,7 +318,7 @@ def _emit_distance_backward(emitter: Emitter) -> None:
                 into.offset,
                 int(add),
                 emitter.grad_output().offset,
-                *walk(emitter, into.shape, 2).operands,
+                *_loops(emitter, into.shape, 2),
             )
 
 
