@@ -21,24 +21,29 @@ REPEAT = "repeat"
 USABLE = ("layer", "function", "loss", "metric")
 
 
-def is_function(name: str) -> bool:
-    """Whether a call of this name is part of the language."""
-    return name == REPEAT or any(spelling(op) == name for op in OPS if op.category in USABLE)
-
-
-def function_names() -> list[str]:
-    return [REPEAT, *(spelling(op) for op in OPS if op.category in USABLE)]
-
-
 def spelling(op: Op) -> str:
     return op.spelling or op.name
 
 
+_BY_SPELLING: dict[str, list[Op]] = {}
+for _op in OPS:
+    if _op.category in USABLE:
+        _BY_SPELLING.setdefault(spelling(_op), []).append(_op)
+
+
+def is_function(name: str) -> bool:
+    """Whether a call of this name is part of the language."""
+    return name == REPEAT or name in _BY_SPELLING
+
+
+def function_names() -> list[str]:
+    return [REPEAT, *_BY_SPELLING]
+
+
 def find_op(name: str, metric: bool) -> Op | None:
     """The op that users write as `name`; a metric where one can stand, else anything else first."""
-    found = [op for op in OPS if op.category in USABLE and spelling(op) == name]
-    found.sort(key=lambda op: (op.category == "metric") is not metric)
-    return found[0] if found else None
+    found = _BY_SPELLING.get(name, ())
+    return min(found, key=lambda op: (op.category == "metric") is not metric, default=None)
 
 
 def settings_of(op: Op) -> list[Field[Any]]:

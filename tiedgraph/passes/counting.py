@@ -16,6 +16,16 @@ from tiedgraph.passes.scope import Binding, BlockOf, Constant, Ref, Scope
 from tiedgraph.syntax import ast
 
 
+class _Silent(Diagnostics):
+    """Measuring reports nothing; expansion will."""
+
+    def _add(self, *finding: object) -> None:
+        pass
+
+
+SILENT = _Silent()
+
+
 @dataclass(frozen=True)
 class Size:
     """Nodes and instances of an expanded expression, and whether it has parameters."""
@@ -56,6 +66,7 @@ class Counter:
         if key not in self._known:
             if len(self._blocks) >= limits.BLOCK_DEPTH:
                 raise TooLarge(f"blocks nest more than {limits.BLOCK_DEPTH} deep")
+            self._visit()
             self._blocks.append(block.name)
             self._known[key] = self._body(block, inner)
             self._blocks.pop()
@@ -69,18 +80,18 @@ class Counter:
 
     def _measure(self, expression: ast.Expression, scope: Scope) -> Size:
         self._depth += 1
-        self._visits += 1
         if self._depth > limits.EXPRESSION_DEPTH:
             raise TooLarge(f"expressions nest more than {limits.EXPRESSION_DEPTH} deep")
-        if self._visits > limits.INSTANCES:
-            raise TooLarge(f"this expands to more than {limits.INSTANCES} layers and functions")
         total = Size()
         while True:
             if isinstance(expression, ast.Pipe):
                 total += self._call(expression.right, 1, scope)
                 expression = expression.left
             elif isinstance(expression, ast.Binary):
-                total += self._measure(expression.right, scope) + Size(1)
+                self._visit()
+                if not isinstance(expression.right, ast.Name | ast.Number):
+                    total += self._measure(expression.right, scope)
+                total += Size(1)
                 expression = expression.left
             elif isinstance(expression, ast.Negative):
                 total += Size(1)
@@ -93,7 +104,14 @@ class Counter:
         self._depth -= 1
         return total
 
+    def _visit(self) -> None:
+        """Counts what is looked at, of which each becomes at least one node or instance."""
+        self._visits += 1
+        if self._visits > limits.INSTANCES:
+            raise TooLarge(f"this expands to more than {limits.INSTANCES} layers and functions")
+
     def _call(self, call: ast.Call, skip: int, scope: Scope) -> Size:
+        self._visit()
         if call.function == REPEAT:
             return self._repeat(call, skip, scope)
         total = Size()
@@ -124,8 +142,7 @@ class Counter:
             return Size(1)
         start, count, body = parts
         total = Size(1) if start is None else Size(1) + self._measure(start, scope)
-        silent = Diagnostics()
-        number = compute(count, lookup_in(scope, silent), silent)
+        number = compute(count, lookup_in(scope, SILENT), SILENT)
         times = number.value if isinstance(number, Constant) else 1
         if not isinstance(times, int) or times < 1:
             return total
@@ -137,7 +154,6 @@ class Counter:
     def _arguments(
         self, found: BlockOf, call: ast.Call, skip: int, scope: Scope
     ) -> dict[str, Binding]:
-        silent = Diagnostics()
         given = dict(zip([a.name for a in found.block.arguments][skip:], call.arguments))  # noqa: B905
         given |= {keyword.name: keyword.value for keyword in call.keywords}
         bound: dict[str, Binding] = {}
@@ -152,20 +168,19 @@ class Counter:
                 bound[argument.name] = value
                 continue
             if not isinstance(text, ast.Call | ast.Pipe):
-                known = compute(text, lookup_in(where, silent), silent)
+                known = compute(text, lookup_in(where, SILENT), SILENT)
                 value = known if isinstance(known, Constant) else value
             bound[argument.name] = value
         return bound
 
     def _body(self, block: ast.Block, scope: Scope) -> Size:
-        silent = Diagnostics()
         total = Size()
         for statement in block.body:
             if isinstance(statement, ast.Let):
                 total += self._measure(statement.value, scope)
                 scope.names[statement.name] = Ref("")
             elif isinstance(statement, ast.Const):
-                known = compute(statement.value, lookup_in(scope, silent), silent)
+                known = compute(statement.value, lookup_in(scope, SILENT), SILENT)
                 scope.names[statement.name] = known
         return total + self._measure(block.result, scope)
 

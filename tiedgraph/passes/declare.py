@@ -81,7 +81,7 @@ def _dim(
         return _fixed(expression, "a size", scope, diagnostics)
     if isinstance(known, Failed) and word not in scope.names:
         return None
-    if word not in symbols and len(symbols) >= limits.SYMBOLS:
+    if word not in symbols and len(symbols) == limits.SYMBOLS:
         diagnostics.error(
             "E0501",
             f"'{word}' would be run-time size number {limits.SYMBOLS + 1}",
@@ -90,6 +90,5 @@ def _dim(
             hint=f"a file has at most {limits.SYMBOLS} names of run-time sizes; "
             "sizes that are always equal can share one name",
         )
-        return None
     symbols.setdefault(word, expression.span)
     return Extent(word)

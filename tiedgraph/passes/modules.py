@@ -85,9 +85,10 @@ class _Loader:
                 module.places[statement.name] = place
                 module.own.add(statement.name)
                 if isinstance(statement, ast.Block):
+                    self._check_body(statement)
                     module.names[statement.name] = BlockOf(statement, module)
         self._refuse_recursion(module)
-        scope = Scope(module)
+        scope = Scope(module, constants=True)
         for statement in declared:
             if isinstance(statement, ast.Const):
                 self.constants.add(statement.name)
@@ -110,6 +111,28 @@ class _Loader:
             hint="give one of them another name",
         )
         return False
+
+    def _check_body(self, block: ast.Block) -> None:
+        """A block holds values and constants; everything else stands outside."""
+        for statement in block.body:
+            if isinstance(statement, ast.Let | ast.Const):
+                continue
+            hint = "a block holds values and constants, and ends with return"
+            if isinstance(statement, ast.TieHard | ast.Freeze | ast.Initialise):
+                hint = (
+                    "write it outside, with the path of a use, such as tie hard left.h.weight, ..."
+                )
+            elif isinstance(statement, ast.Data):
+                hint = f"make it an argument: block {block.name}(..., {statement.name})"
+            elif isinstance(statement, ast.Loss | ast.Metric | ast.Output):
+                hint = "return the value, and write the statement outside"
+            self.diagnostics.error(
+                "E0209",
+                f"this statement cannot stand inside block '{block.name}'",
+                statement.span,
+                others=[(name_span(block, block.name), "the block")],
+                hint=hint,
+            )
 
     def _constant(self, statement: ast.Const, scope: Scope) -> Constant | Failed:
         if statement.name in self.define:

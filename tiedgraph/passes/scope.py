@@ -83,6 +83,7 @@ class Scope:
     prefix: "" for the file, else the path of the block's use.
     names, places: values (and a block's arguments) defined so far.
     symbols: names of run-time sizes, shared by all scopes of a compilation.
+    constants: whether only constants are visible, as for the expression of a `const`.
     """
 
     module: Module
@@ -91,6 +92,7 @@ class Scope:
     places: dict[str, Span] = field(default_factory=dict)
     block: ast.Block | None = None
     symbols: Mapping[str, Span] = field(default_factory=dict)
+    constants: bool = False
 
     def find(self, name: str) -> Binding | None:
         found = self.names.get(name) or self.module.names.get(name)
@@ -132,7 +134,16 @@ class Scope:
         if found is not None:
             return found
         later = later or self.module.later.get(name)
-        if later is not None and self.block is not None:
+        if self.constants and name in self.module.later:
+            diagnostics.error(
+                "E0208",
+                f"a constant cannot depend on the value '{name}'",
+                span,
+                label="computed by the model",
+                others=[(self.module.later[name], "defined here")],
+                hint="a constant is made of numbers and other constants",
+            )
+        elif later is not None and self.block is not None:
             diagnostics.error(
                 "E0201",
                 f"'{name}' is not visible inside block '{self.block.name}'",
@@ -153,6 +164,14 @@ class Scope:
             )
         elif later is not None:
             return Failed()
+        elif name in self.symbols:
+            diagnostics.error(
+                "E0304",
+                f"a fixed size is needed, but '{name}' is known only at run time",
+                span,
+                others=[(self.symbols[name], "a run-time size by this declaration")],
+                hint="write a number or the name of a `const`",
+            )
         else:
             known = [*self.names, *self.module.names, *self.symbols]
             diagnostics.error(

@@ -41,8 +41,10 @@ def infer_shapes(graph: Graph, diagnostics: Diagnostics) -> Graph:
     for node in graph.nodes.values():
         walk.node(node)
     graph = walk.graph()
-    for term in (*graph.losses, *graph.metrics):
-        _scalar(graph, term, term in graph.losses, diagnostics)
+    for term in graph.losses:
+        _scalar(graph, term, True, diagnostics)
+    for term in graph.metrics:
+        _scalar(graph, term, False, diagnostics)
     graph = choose_inits(graph)
     graph = apply_overrides(graph, diagnostics)
     graph = resolve_selectors(graph, diagnostics)
