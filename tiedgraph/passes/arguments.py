@@ -212,6 +212,7 @@ class Arguments:
     def finish(self, to_constant: ToConstant) -> Bound | Failed:
         """Computes the settings and makes the op's `Attrs`."""
         found: dict[str, Any] = {}
+        missing: list[str] = []
         for name, field in self.fields.items():
             if name in self.settings:
                 item = self.settings[name]
@@ -225,9 +226,12 @@ class Arguments:
                     message = f"'{name}' of {spelling(self.op)} {error}"
                     self._error(error.code, message, item.span, hint=error.hint)
             elif field.default is MISSING:
-                self._error("E0204", f"{spelling(self.op)} needs '{name}'", self.call.span)
+                missing.append(f"'{name}'")
             if name in self.settings:
                 self.places.append((name, self.settings[name].span))
+        if missing and self.failed is None:
+            needs = f"{spelling(self.op)} needs {' and '.join(missing)}"
+            self._error("E0204", needs, self.call.span)
         if self.failed is not None:
             return self.failed
         return Bound(tuple(self.inputs), self.op.Attrs(**found), tuple(self.places))

@@ -159,9 +159,8 @@ def _block_arguments(
         if name in names:
             ordered[name] = names[name]
         elif argument.default is not None:
-            word = Given(argument.default.span, argument.default)
             inner.names = ordered
-            default = expander.setting(word, inner, WORDS)
+            default = _default(argument.default, inner, expander)
             ordered[name] = default
             if isinstance(default, Failed):
                 failed = failed or default
@@ -186,6 +185,15 @@ def _block_argument(expander: Expander, item: Given, scope: Scope, owner: Owner)
     if word is not None and known and scope.find(word) is None:
         return Constant(Word(word), item.span)
     return expander.evaluate(item.expression, scope, owner)
+
+
+def _default(expression: ast.Expression, scope: Scope, expander: Expander) -> Constant | Failed:
+    """What an argument is where a use does not give it; may refer to arguments before it."""
+    word = bare_word(expression)
+    if word is not None and word in WORDS and scope.find(word) is None:
+        return Constant(Word(word), expression.span)
+    lookup = lookup_in(scope, expander.diagnostics)
+    return compute(expression, lookup, expander.diagnostics, "E0204")
 
 
 # ---------------------------------------------------------------- repeats

@@ -296,7 +296,8 @@ class Expander:
             assert item.result is not None
             return item.result
         word = bare_word(item.expression)
-        if word is not None and (word in words or self._is_symbol(word, scope)):
+        unknown = words and word is not None and scope.find(word) is None  # a word misspelt
+        if word is not None and (word in words or unknown or self._is_symbol(word, scope)):
             return Constant(Word(word), item.span)
         return compute(
             item.expression, lookup_in(scope, self.diagnostics), self.diagnostics, "E0204"

@@ -14,7 +14,7 @@ from tiedgraph.diagnostics import Diagnostics, Span, nearest
 from tiedgraph.passes import limits
 from tiedgraph.passes.arguments import is_function
 from tiedgraph.passes.constants import NotComputable, bounded, compute, is_number, lookup_in
-from tiedgraph.passes.scope import BlockOf, Constant, Failed, Module, Scope, name_span
+from tiedgraph.passes.scope import BlockOf, Constant, Failed, Module, Scope, name_span, report_twice
 from tiedgraph.syntax import ast
 from tiedgraph.syntax.parser import parse, read_source
 
@@ -102,14 +102,7 @@ class _Loader:
         first = module.places.get(name)
         if first is None:
             return True
-        self.diagnostics.error(
-            "E0202",
-            f"'{name}' is defined twice",
-            place,
-            label="defined again here",
-            others=[(first, "first defined here")],
-            hint="give one of them another name",
-        )
+        report_twice(name, first, place, self.diagnostics)
         return False
 
     def _check_body(self, block: ast.Block) -> None:

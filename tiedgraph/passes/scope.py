@@ -109,15 +109,10 @@ class Scope:
             first = self.module.places.get(name)
         if first is None:
             return True
-        diagnostics.error(
-            "E0202",
-            f"'{name}' is defined twice",
-            span,
-            label="defined again here",
-            others=[(first, "first defined here")],
-            hint="give one of them another name",
-        )
-        return False
+        # Constants and blocks are known before any value: what stands first in the file stays.
+        stays = first.source is span.source and first.start > span.start
+        report_twice(name, *((span, first) if stays else (first, span)), diagnostics)
+        return stays
 
     def define(self, name: str, binding: Binding, span: Span) -> None:
         self.names[name] = binding
@@ -182,6 +177,17 @@ class Scope:
                 hint=nearest(name, known) or "define it first, or declare it as an input",
             )
         return Failed()
+
+
+def report_twice(name: str, first: Span, again: Span, diagnostics: Diagnostics) -> None:
+    diagnostics.error(
+        "E0202",
+        f"'{name}' is defined twice",
+        again,
+        label="defined again here",
+        others=[(first, "first defined here")],
+        hint="give one of them another name",
+    )
 
 
 def name_span(statement: ast.Statement | ast.Argument | ast.Setting, name: str) -> Span:

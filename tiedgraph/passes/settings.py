@@ -309,18 +309,18 @@ def _record(
     table = {item.name: item for item in settings_of_class(record)}
     given: dict[str, ast.Expression] = {}
     extra = call.arguments[len(table) :]
-    pairs = list(zip(table, call.arguments))  # noqa: B905
-    pairs += [(keyword.name, keyword.value) for keyword in call.keywords]
+    pairs = [(name, item, item.span) for name, item in zip(table, call.arguments)]  # noqa: B905
+    pairs += [(k.name, k.value, k.span) for k in call.keywords]
     hint = f"write {call.function}({_inside(record)})"
     good = not extra
     if extra:
         _bad(f"{call.function} takes {len(table)} numbers", extra[0].span, hint, diagnostics)
-    for name, value in pairs:
+    for name, value, span in pairs:
         if name not in table:
             diagnostics.error(
                 "E0601",
                 f"{call.function} has no setting '{name}'",
-                value.span,
+                span,
                 hint=nearest(name, table) or hint,
             )
             good = False
