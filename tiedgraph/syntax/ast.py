@@ -218,7 +218,7 @@ class ViewCall(Node):
 
 @dataclass(frozen=True)
 class TieHard(Node):
-    """`tie hard a, b`, `tie hard a = view(b)` or `tie hard a by map(...)`: one of the last three."""
+    """`tie hard a, b`, `tie hard a = view(b)` or `tie hard a by map(...)`: one of the last two."""
 
     members: tuple[Selector, ...]
     view: Selector | ViewCall | None = None
