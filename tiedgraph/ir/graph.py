@@ -218,7 +218,7 @@ class Instance:
     """A layer or block use: `encoder.h`, `layers[3]`.
 
     op: "" for blocks and repeats, "?" for one whose statement has an error.
-    params: ids of its parameters, for blocks and repeats those of everything inside.
+    params: ids of the parameters of everything inside.
     """
 
     path: str

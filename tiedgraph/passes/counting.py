@@ -46,13 +46,13 @@ class Counter:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Size] = {}
-        self._visits = 0
+        self.visits = 0
         self._depth = 0
         self._blocks: list[str] = []
 
     def measure(self, expression: ast.Expression, scope: Scope) -> Size:
         """Raises TooLarge."""
-        self._visits, self._depth, self._blocks = 0, 0, []
+        self.visits, self._depth, self._blocks = 0, 0, []
         return self._measure(expression, scope)
 
     def block(self, found: BlockOf, call: ast.Call, skip: int, scope: Scope) -> Size:
@@ -106,8 +106,8 @@ class Counter:
 
     def _visit(self) -> None:
         """Counts what is looked at, of which each becomes at least one node or instance."""
-        self._visits += 1
-        if self._visits > limits.INSTANCES:
+        self.visits += 1
+        if self.visits > limits.INSTANCES:
             raise TooLarge(f"this expands to more than {limits.INSTANCES} layers and functions")
 
     def _call(self, call: ast.Call, skip: int, scope: Scope) -> Size:

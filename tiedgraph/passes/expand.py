@@ -283,7 +283,9 @@ class Expander:
             if claimed is None:
                 return Failed()
             instance = claimed
-            self.made.instances[instance] = Instance(instance, op.name, span=call.span)
+            # The layer that a block returns belongs to the block's own instance.
+            made = Instance(instance, op.name, span=call.span)
+            self.made.instances.setdefault(instance, made)
         return self._add(op, bound, owner, call.span, result, instance)
 
     def setting(self, item: Given, scope: Scope, words: frozenset[str]) -> Constant | Failed:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from tiedgraph.diagnostics import Diagnostics, Span, nearest
+from tiedgraph.diagnostics import Diagnostics, Source, Span, nearest
 from tiedgraph.passes import limits
 from tiedgraph.passes.arguments import is_function
 from tiedgraph.passes.constants import NotComputable, bounded, compute, is_number, lookup_in
@@ -205,7 +205,7 @@ class _Loader:
             module.incomplete = True
             return
         if path not in self.modules:
-            self.modules[path] = self._read(path, statement)
+            self.modules[path] = self._read(path, module, statement)
         imported = self.modules[path]
         if imported is None:
             module.incomplete = True
@@ -225,7 +225,7 @@ class _Loader:
                     hint="give one of them another name",
                 )
 
-    def _read(self, path: Path, statement: ast.Import) -> Module | None:
+    def _read(self, path: Path, module: Module, statement: ast.Import) -> Module | None:
         limit = None
         if len(self.modules) >= limits.IMPORTS:
             limit = f"more than {limits.IMPORTS} files are imported"
@@ -237,7 +237,12 @@ class _Loader:
             )
             return None
         source = read_source(path, self.diagnostics)
-        file = parse(source, self.diagnostics) if source is not None else None
+        if source is None:
+            return None
+        # Messages show the path as the importing file would write it.
+        folder = os.path.dirname(module.file.span.source.path)
+        shown = Source(os.path.normpath(os.path.join(folder, statement.path)), source.text)
+        file = parse(shown, self.diagnostics)
         return self.load(file, path) if file is not None else None
 
     def _inside(self, module: Module, statement: ast.Import) -> Path | None:

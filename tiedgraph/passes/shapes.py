@@ -110,8 +110,6 @@ class _Walk:
         self.nodes[node.id] = replace(node, attrs=attrs, inputs=inputs, params=params)
         for name in node.outputs:
             self.values[name] = replace(self.values[name], type=output)
-        if node.instance:
-            self.instances[node.instance] = replace(self.instances[node.instance], params=params)
 
     def _unknown(self, node: Node) -> None:
         """Nothing is known about this node's parameters, so nothing is said about them."""
@@ -178,7 +176,7 @@ class _Walk:
 
     def _param(self, node: Node, spec: ParamSpec) -> str:
         name = f"{node.instance}.{spec.name}"
-        same = self.instances.get(name)
+        same = self.instances.get(name) or self.values.get(name)
         if same is not None:
             self.diagnostics.error(
                 "E0202",
@@ -213,13 +211,13 @@ class _Walk:
         return name
 
     def _collect(self) -> None:
-        """Blocks and repeats hold the parameters of everything inside."""
+        """An instance holds the parameters of everything inside."""
         inside: dict[str, list[str]] = {}
         for param in self.params.values():
             for path in _ancestors(param.instance):
                 inside.setdefault(path, []).append(param.id)
         for path, instance in self.instances.items():
-            if not instance.op:
+            if instance.op != "?":
                 self.instances[path] = replace(instance, params=tuple(inside.get(path, ())))
 
     # ------------------------------------------------------------ implicit data
