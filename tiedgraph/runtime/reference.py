@@ -68,7 +68,7 @@ def interpret(
         if term.value in values:
             result.outputs[term.name] = values[term.value]
     if differentiate:
-        result.gradients = _backward(graph, values, params, storages)
+        result.gradients = _backward(graph, values, params)
     return result
 
 
@@ -88,7 +88,6 @@ def _backward(
     graph: Graph,
     values: Mapping[str, Samples],
     params: Mapping[str, Array],
-    storages: Mapping[str, Array],
 ) -> dict[str, Array]:
     gradients: dict[str, Samples] = {}
     grad_params = {name: np.zeros_like(array) for name, array in params.items()}
@@ -122,11 +121,20 @@ def _backward(
             for name, gradient in zip(node.params, part[1], strict=True):
                 if gradient is not None:
                     grad_params[name] = grad_params[name] + gradient
-    result = {name: np.zeros_like(array) for name, array in storages.items()}
+    return gather_gradients(graph, grad_params)
+
+
+def gather_gradients(graph: Graph, gradients: Mapping[str, Array]) -> dict[str, Array]:
+    """Gradients of parameters pulled back through their views and summed for each storage.
+
+    gradients: by parameter id, in the parameter's shape; those of frozen ones may be missing.
+    """
+    result = {name: np.zeros(storage.shape) for name, storage in graph.storages.items()}
     for param in graph.params.values():
-        storage = graph.storages[param.view.storage]
-        found_layout = layout(param.view.steps, storage.shape)
-        result[storage.id] += pull_back(found_layout, grad_params[param.id], storage.shape)
+        if param.id in gradients:
+            storage = graph.storages[param.view.storage]
+            found = layout(param.view.steps, storage.shape)
+            result[storage.id] += pull_back(found, gradients[param.id], storage.shape)
     return result
 
 

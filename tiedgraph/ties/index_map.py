@@ -1,0 +1,258 @@
+"""Index maps: ties inside one parameter, `tie hard w by ...`.
+
+A map says for every entry which free number it is, and by what constant it is multiplied. Maps over
+rows and columns act on the first two axes; every position of the others has free numbers of its own.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiedgraph.ties.view import Array, IndexMap, Shape, ViewError
+
+MAX_FILE = 2**28  # bytes of a map's file
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """One index map. `arguments`: names with defaults, `...` for required ones."""
+
+    name: str
+    doc: str
+    arguments: tuple[tuple[str, Any], ...]
+    make: Callable[[Shape, Mapping[str, Any], Path | None], IndexMap]
+
+
+def make_map(
+    name: str, shape: Shape, given: Mapping[str, Any], root: Path | None
+) -> IndexMap:
+    """The map of a `by` clause for a parameter of this shape; raises ViewError.
+
+    given: arguments by name, or by position under "0", "1", ... root: the compiled file's folder.
+    """
+    kind = MAPS.get(name)
+    if kind is None:
+        from tiedgraph.diagnostics import nearest
+
+        hint = nearest(name, MAPS) or f"maps are {', '.join(MAPS)}"
+        raise ViewError("E0408", f"there is no index map '{name}'", hint)
+    names = [argument for argument, _ in kind.arguments]
+    options: dict[str, Any] = {}
+    for key, value in given.items():
+        if key.isdigit():
+            if int(key) >= len(names):
+                raise ViewError("E0408", f"{name} takes {len(names)} arguments")
+            key = names[int(key)]
+        if key not in names:
+            hint = f"it has {', '.join(names)}" if names else "it has none"
+            raise ViewError("E0408", f"{name} has no argument '{key}'", hint)
+        options[key] = value
+    for argument, default in kind.arguments:
+        if argument not in options:
+            if default is ...:
+                raise ViewError("E0408", f"{name} needs its argument '{argument}'")
+            options[argument] = default
+    return kind.make(shape, options, root)
+
+
+def _text(shape: Shape) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _matrix(name: str, shape: Shape, square: bool) -> tuple[int, int, int]:
+    """Rows, columns, and entries of the remaining axes."""
+    if len(shape) < 2 or (square and shape[0] != shape[1]):
+        what = "as many rows as columns" if square else "rows and columns"
+        raise ViewError("E0408", f"{name} needs {what}, but the parameter is {_text(shape)}")
+    return shape[0], shape[1], int(np.prod(shape[2:]))
+
+
+def _spread(index: Array, free: int, shape: Shape, scale: Array | None = None) -> IndexMap:
+    """A map of rows and columns for all positions of the other axes."""
+    rest = int(np.prod(shape[2:]))
+    inside = index[:, :, None] >= 0
+    full = np.where(inside, index[:, :, None] * rest + np.arange(rest), -1).reshape(shape)
+    if scale is not None:
+        scale = np.ascontiguousarray(np.broadcast_to(scale[:, :, None], (*scale.shape, rest)))
+        scale = scale.reshape(shape)
+    return IndexMap((free, *shape[2:]), full, scale)
+
+
+def _mix(numbers: Array) -> Array:
+    """A 64-bit mixing of integers, the same everywhere (the finaliser of splitmix64)."""
+    with np.errstate(over="ignore"):
+        x = numbers + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(x ^ (x >> np.uint64(31)))
+
+
+def _hash(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    free, seed = options["free"], options["seed"]
+    count = int(np.prod(shape))
+    if not isinstance(free, int) or not 1 <= free <= count:
+        raise ViewError(
+            "E0408",
+            f"hash needs 1 to {count} free numbers for {_text(shape)}, not {free}",
+            "such as hash(free=512)",
+        )
+    if not isinstance(seed, int) or seed < 0:
+        raise ViewError("E0408", f"hash needs a seed of 0 or more, not {seed}")
+    start = _mix(np.array([seed], np.uint64))[0]
+    mixed = _mix(np.arange(count, dtype=np.uint64) ^ start)
+    return IndexMap((free,), (mixed % np.uint64(free)).astype(np.int64).reshape(shape))
+
+
+def _circulant(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    rows, columns, _ = _matrix("circulant", shape, square=True)
+    index = (np.arange(rows)[:, None] - np.arange(columns)) % rows
+    return _spread(index, rows, shape)
+
+
+def _toeplitz(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    rows, columns, _ = _matrix("toeplitz", shape, square=False)
+    index = np.arange(rows)[:, None] - np.arange(columns) + columns - 1
+    return _spread(index, rows + columns - 1, shape)
+
+
+def _symmetric(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    rows, columns, _ = _matrix("symmetric", shape, square=True)
+    high = np.maximum(np.arange(rows)[:, None], np.arange(columns))
+    low = np.minimum(np.arange(rows)[:, None], np.arange(columns))
+    return _spread(high * (high + 1) // 2 + low, rows * (rows + 1) // 2, shape)
+
+
+def _antisymmetric(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    rows, columns, _ = _matrix("antisymmetric", shape, square=True)
+    if rows < 2:
+        raise ViewError("E0406", "antisymmetric leaves nothing of a matrix of one row: it is zero")
+    i, j = np.arange(rows)[:, None], np.arange(columns)
+    high, low = np.maximum(i, j), np.minimum(i, j)
+    index = np.where(i == j, -1, high * (high - 1) // 2 + low)
+    return _spread(index, rows * (rows - 1) // 2, shape, np.where(i < j, -1.0, 1.0))
+
+
+def _block_diagonal(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    rows, columns, _ = _matrix("block_diagonal", shape, square=False)
+    blocks = options["blocks"]
+    if not isinstance(blocks, int) or blocks < 1 or rows % blocks or columns % blocks:
+        raise ViewError(
+            "E0408",
+            f"block_diagonal cannot cut {_text(shape)} into {blocks} equal blocks",
+            f"the number must divide {rows} and {columns}",
+        )
+    high, wide = rows // blocks, columns // blocks
+    i, j = np.arange(rows)[:, None], np.arange(columns)
+    same = i // high == j // wide
+    index = np.where(same, (i // high * high + i % high) * wide + j % wide, -1)
+    return _spread(index, rows * wide, shape)
+
+
+def _file(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
+    name = options["file"]
+    if not isinstance(name, str):
+        raise ViewError("E0408", f'map needs the name of a file, such as map("groups.npy"), not {name}')
+    index = _read_integers(name, root)
+    if index.shape != shape:
+        raise ViewError(
+            "E0408",
+            f"the map in '{name}' is {_text(index.shape)}, but the parameter is {_text(shape)}",
+        )
+    free = int(index.max(initial=-1)) + 1
+    if index.size and (index.min() < -1 or free > index.size):
+        raise ViewError(
+            "E0408",
+            f"the map in '{name}' holds {int(index.min())} to {free - 1}; entries are -1 (zero) "
+            f"or 0 to {index.size - 1}",
+        )
+    if free == 0:
+        raise ViewError("E0406", f"the map in '{name}' makes every entry zero")
+    unused = np.setdiff1d(np.arange(free), index)
+    if unused.size:
+        raise ViewError(
+            "E0408",
+            f"the map in '{name}' never uses free number {int(unused[0])} of {free}",
+            "number the groups without gaps",
+        )
+    return IndexMap((free,), index.astype(np.int64))
+
+
+def _read_integers(name: str, root: Path | None) -> Array:
+    """An array of integers from a `.npy` file inside the compiled file's folder tree."""
+    if root is None:
+        raise ViewError("E0503", f"a model compiled from text cannot read '{name}'")
+    if "\0" in name or Path(name).is_absolute():
+        raise ViewError("E0503", f"'{name}' must be a path relative to the model's file")
+    place = (root / name).resolve()
+    if not place.is_relative_to(root.resolve()):
+        raise ViewError("E0503", f"'{name}' leaves the folder of the model's file")
+    try:
+        about = place.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ViewError("E0502", f"'{name}' is not a file")
+        if about.st_nlink > 1:
+            raise ViewError("E0503", f"'{name}' is a hard link to a file that may lie elsewhere")
+        if about.st_size > MAX_FILE:
+            raise ViewError("E0501", f"'{name}' has {about.st_size} bytes of {MAX_FILE} allowed")
+        content = place.read_bytes()
+    except OSError as error:
+        raise ViewError("E0502", f"'{name}' cannot be read: {error.strerror}") from None
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise ViewError("E0502", f"'{name}' is not a .npy file: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        raise ViewError("E0408", f"'{name}' must hold one array of integers")
+    return array
+
+
+MAP_KINDS = (
+    MapKind(
+        "hash",
+        "Entries share `free` numbers, drawn by a hash of their position: HashedNets (Chen et al. "
+        "2015). The hash is splitmix64's finaliser of the position in C order, mixed with `seed`.",
+        (("free", ...), ("seed", 0)),
+        _hash,
+    ),
+    MapKind(
+        "circulant",
+        "Each row is the one above moved on by one: w[i, j] = c[(i - j) mod n] (Cheng et al. 2015).",
+        (),
+        _circulant,
+    ),
+    MapKind(
+        "toeplitz",
+        "Constant along diagonals: w[i, j] = t[i - j + columns - 1].",
+        (),
+        _toeplitz,
+    ),
+    MapKind("symmetric", "w[i, j] = w[j, i]: n (n + 1) / 2 free numbers.", (), _symmetric),
+    MapKind(
+        "antisymmetric",
+        "w[i, j] = -w[j, i], with zeros on the diagonal: n (n - 1) / 2 free numbers.",
+        (),
+        _antisymmetric,
+    ),
+    MapKind(
+        "block_diagonal",
+        "Zero but for `blocks` equal blocks along the diagonal.",
+        (("blocks", ...),),
+        _block_diagonal,
+    ),
+    MapKind(
+        "map",
+        "Any map from entries to free numbers, from a `.npy` file of integers in the parameter's "
+        "shape; -1 is a fixed zero.",
+        (("file", ...),),
+        _file,
+    ),
+)
+
+MAPS: dict[str, MapKind] = {kind.name: kind for kind in MAP_KINDS}
