@@ -10,7 +10,7 @@ from tiedgraph.ops.rules import Implicit, OpError
 
 RANK = 5  # axes that kernels walk over
 AXIS = "the axis, by number (negative from the end) or by the name of a run-time size"
-Axis = int | str | tuple[int, ...] | None
+Axis = int | str | tuple[int | str, ...] | None
 
 
 def find_axis(what: str, type: Type, axis: Axis, setting: str) -> int:
@@ -30,16 +30,15 @@ def find_axes(what: str, type: Type, axes: Axis, setting: str) -> tuple[int, ...
     rank = len(type.shape)
     if axes is None:
         return tuple(range(rank))
-    if isinstance(axes, str):
-        return (_named(what, type, axes, setting),)
     wanted = axes if isinstance(axes, tuple) else (axes,)
-    for axis in wanted:
+    numbers = [_named(what, type, a, setting) if isinstance(a, str) else a for a in wanted]
+    for axis in numbers:
         if not -rank <= axis < rank:
             last = f"axes 0 to {rank - 1}" if rank > 1 else "axis 0 only" if rank else "no axes"
             raise OpError(
                 "E0301", f"{what} has no axis {axis}: its input {type} has {last}", argument=setting
             )
-    found = sorted({axis % rank for axis in wanted})
+    found = sorted({axis % rank for axis in numbers})
     if len(found) < len(wanted):
         raise OpError("E0204", f"'{setting}' of {what} names an axis twice", argument=setting)
     return tuple(found)

@@ -18,7 +18,7 @@ from tiedgraph.ops.walk import PUT, nest, walk
 
 @dataclass(frozen=True)
 class Reduce:
-    over: int | str | tuple[int, ...] | None = setting(
+    over: int | str | tuple[int | str, ...] | None = setting(
         "axis", None, doc="axes to reduce, by number or by the name of a run-time size; all of them"
     )
     timed: tuple[int, ...] = hidden(())
@@ -26,7 +26,7 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Distance:
-    over: int | str | tuple[int, ...] | None = setting(
+    over: int | str | tuple[int | str, ...] | None = setting(
         "axis", 0, doc="axes to sum over, by number or by the name of a run-time size"
     )
     timed: tuple[int, ...] = hidden(())
@@ -34,7 +34,7 @@ class Distance:
 
 def _axes(attrs: Reduce | Distance) -> tuple[int, ...]:
     assert isinstance(attrs.over, tuple)
-    return attrs.over
+    return tuple(axis for axis in attrs.over if isinstance(axis, int))
 
 
 def _settle(name: str) -> Callable[[Reduce, Sequence[Type]], Reduce]:

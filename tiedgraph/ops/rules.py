@@ -37,8 +37,8 @@ def setting(
       integer: any integer; number: a float; flag: true or false; string: a text;
       word: one of `words`;
       pad: a non-negative integer, `rank` of them, `same` or `causal` -> tuple or word;
-      axis: an integer or the name of a run-time size -> int | str;
-      shape: a list of integers -> tuple.
+      axis: an integer or the name of a run-time size, or a list of them -> int | str | tuple;
+      shape: a list of integers and names of run-time sizes -> tuple.
     minimum, maximum: inclusive bounds of numbers.
     """
     about = dict(kind=kind, rank=rank, words=words, minimum=minimum, maximum=maximum, doc=doc)
@@ -190,7 +190,9 @@ class Emitter(ABC):
         """A barrier: all tiles reach this row, then the shards' sums go to `parameter`."""
 
     @abstractmethod
-    def call(self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False) -> None:
+    def call(
+        self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False
+    ) -> None:
         """One row of the tape.
 
         once: run by one thread after all tiles came here (a barrier; no `activation`).

@@ -190,7 +190,7 @@ FLATTEN = Op(
 
 @dataclass(frozen=True)
 class Transpose:
-    axes: int | str | tuple[int, ...] | None = setting(
+    axes: int | str | tuple[int | str, ...] | None = setting(
         "axis", None, doc="for each axis of the output the input's axis; without, their reverse"
     )
 
@@ -216,7 +216,7 @@ def _settle_transpose(attrs: Transpose, types: Sequence[Type]) -> Transpose:
 
 def _order(attrs: Transpose) -> tuple[int, ...]:
     assert isinstance(attrs.axes, tuple)
-    return attrs.axes
+    return tuple(axis for axis in attrs.axes if isinstance(axis, int))
 
 
 def _turn(
@@ -270,7 +270,7 @@ TRANSPOSE = Op(
 
 @dataclass(frozen=True)
 class Flip:
-    axis: int | str | tuple[int, ...] | None = setting("axis", doc=AXIS)
+    axis: int | str | tuple[int | str, ...] | None = setting("axis", doc=AXIS)
     timed: tuple[int, ...] = hidden(())
 
 

@@ -18,7 +18,7 @@ from tiedgraph.ops.shape import no_flops
 
 @dataclass(frozen=True)
 class Concat:
-    axis: int | str | tuple[int, ...] | None = setting("axis", 0, doc=AXIS)
+    axis: int | str | tuple[int | str, ...] | None = setting("axis", 0, doc=AXIS)
 
 
 def _settle_concat(attrs: Concat, types: Sequence[Type]) -> Concat:
@@ -114,7 +114,7 @@ class Slice:
     stop: int | None = setting(
         "integer", None, doc="first entry no longer taken; negative counts from the end; the end"
     )
-    axis: int | str | tuple[int, ...] | None = setting("axis", 0, doc=AXIS)
+    axis: int | str | tuple[int | str, ...] | None = setting("axis", 0, doc=AXIS)
     timed: tuple[int, ...] = hidden(())
 
 

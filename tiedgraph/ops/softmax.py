@@ -16,7 +16,7 @@ from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, hidden, setting
 
 @dataclass(frozen=True)
 class Softmax:
-    over: int | str | tuple[int, ...] | None = setting("axis", 0, doc=AXIS)
+    over: int | str | tuple[int | str, ...] | None = setting("axis", 0, doc=AXIS)
     timed: tuple[int, ...] = hidden(())
 
 

@@ -16,7 +16,7 @@ from tiedgraph.ops.walk import EXTRA, PUT, nest, walk
 
 @dataclass(frozen=True)
 class Normalize:
-    over: int | str | tuple[int, ...] | None = setting("axis", 0, doc=AXIS)
+    over: int | str | tuple[int | str, ...] | None = setting("axis", 0, doc=AXIS)
     epsilon: float = setting("number", 1e-12, minimum=0.0, doc="added to the squared length")
     timed: tuple[int, ...] = hidden(())
 

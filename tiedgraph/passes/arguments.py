@@ -286,11 +286,13 @@ def convert(value: Plain, field: Field[Any]) -> Any:
             return _word(value, ("same", "causal"))
         return _several(value, rank, _not_negative)
     if kind == "axis":
-        return str(value) if isinstance(value, Word) else _axes(value)
+        if isinstance(value, tuple):
+            return tuple(_named_or_integer(item) for item in value)
+        return _named_or_integer(value)
     assert kind == "shape", kind
     if not isinstance(value, tuple):
         raise Unfit("E0204", f"is a list of sizes such as [3, 4], not {describe(value)}")
-    return tuple(_integer(item) for item in value)
+    return tuple(_named_or_integer(item) for item in value)
 
 
 def size(value: Plain) -> int:
@@ -329,10 +331,10 @@ def _several(value: Plain, rank: int, one: Callable[[Plain], int]) -> tuple[int,
     return tuple(one(item) for item in value)
 
 
-def _axes(value: Plain) -> int | tuple[int, ...]:
-    if isinstance(value, tuple):
-        return tuple(_integer(item) for item in value)
-    return _integer(value)
+def _named_or_integer(value: Plain) -> int | str:
+    """An integer, or the name of a run-time size."""
+    named = isinstance(value, Word) and value not in WORDS
+    return str(value) if named else _integer(value)
 
 
 def _integer(value: Plain) -> int:

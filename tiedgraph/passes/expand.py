@@ -297,6 +297,13 @@ class Expander:
                 return Failed()
             assert item.result is not None
             return item.result
+        if isinstance(item.expression, ast.Tuple):
+            # Names of run-time sizes may stand in a list too: reshape(x, [2, 3, time]).
+            parts = [self.setting(Given(e.span, e), scope, words) for e in item.expression.items]
+            found = [part for part in parts if isinstance(part, Constant)]
+            if len(found) < len(parts):
+                return Failed()
+            return Constant(tuple(part.value for part in found), item.span)
         word = bare_word(item.expression)
         unknown = words and word is not None and scope.find(word) is None  # a word misspelt
         if word is not None and (word in words or unknown or self._is_symbol(word, scope)):
