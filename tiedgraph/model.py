@@ -13,7 +13,6 @@ from tiedgraph import compiler
 from tiedgraph.codegen import kernels
 from tiedgraph.codegen.tape import Tape
 from tiedgraph.diagnostics import DataError, RunError, nearest
-from tiedgraph.explain import explain, explain_text
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
@@ -23,6 +22,7 @@ from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, prepare
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.program import Numbers, Program
+from tiedgraph.ties.assign import assign
 from tiedgraph.ties.view import layout, read
 
 if TYPE_CHECKING:
@@ -217,8 +217,6 @@ class Model:
         All is checked before anything changes: unknown names, shapes, numbers that are not finite,
         and members of one tie that disagree are ValueErrors.
         """
-        from tiedgraph.ties.assign import assign
-
         with self._lock:
             found = assign(self.checked, self.free, parameters)
             for name, array in found.items():
@@ -233,6 +231,8 @@ class Model:
 
     def explain(self, name: str | None = None) -> str:
         """What is shared and what it saves, as text; of one parameter with `name`."""
+        from tiedgraph.explain import explain, explain_text
+
         return explain_text(explain(self.checked), name)
 
     @property

@@ -1,0 +1,73 @@
+"""Numbers from outside onto storages: the inverse of reading parameters through views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tiedgraph.diagnostics import nearest
+from tiedgraph.ir.graph import Graph
+from tiedgraph.ties.view import Array, entries, layout
+
+
+def assign(graph: Graph, free: Mapping[str, Array], given: Mapping[str, Any]) -> dict[str, Array]:
+    """New numbers of the storages that `given` touches.
+
+    free: present numbers by owner. given: by owner in the storage's shape, or by parameter in the
+    parameter's. Raises ValueError for unknown names, wrong shapes, numbers that are not finite, and
+    members of a tie whose numbers disagree. Nothing is changed in place.
+    """
+    result: dict[str, Array] = {}
+    written: dict[str, tuple[Array, Array]] = {}  # storage -> which entries were set, and by whom
+    names: list[str] = []
+    for name, value in given.items():
+        array = np.asarray(value, np.float64)
+        if name not in graph.params and name not in graph.storages:
+            hint = nearest(name, [*graph.params, *graph.storages])
+            raise ValueError(f"the model has no parameter '{name}'" + (f"; {hint}" if hint else ""))
+        if not np.isfinite(array).all():
+            raise ValueError(f"'{name}' holds numbers that are not finite")
+        index, scale, storage = _target(graph, name, array)
+        before = result.setdefault(storage, np.array(free[storage], np.float64).reshape(-1))
+        mark, owner = written.setdefault(
+            storage, (np.zeros(before.size, bool), np.full(before.size, -1))
+        )
+        names.append(name)
+        inside = index >= 0
+        if np.any(array.reshape(-1)[~inside]):
+            raise ValueError(f"'{name}' is tied to zero where the numbers given are not")
+        at, new = index[inside], array.reshape(-1)[inside] / scale[inside]
+        order = np.argsort(at, kind="stable")
+        at, new = at[order], new[order]
+        first = np.r_[True, at[1:] != at[:-1]]
+        values = new[first]
+        if not _close(new, np.repeat(values, np.diff(np.r_[np.flatnonzero(first), len(at)]))):
+            raise ValueError(f"entries of '{name}' that are tied to each other are given unlike")
+        places = at[first]
+        known = mark[places]
+        if not _close(before[places][known], values[known]):
+            other = names[int(owner[places][known][0])]
+            raise ValueError(f"'{name}' and '{other}' are tied, but the numbers given disagree")
+        before[places], mark[places], owner[places] = values, True, len(names) - 1
+    return {name: array.reshape(graph.storages[name].shape) for name, array in result.items()}
+
+
+def _target(graph: Graph, name: str, array: Array) -> tuple[Array, Array, str]:
+    """Storage entries and factors that an array of numbers is for."""
+    param = graph.params.get(name)
+    storage = graph.storages.get(name)
+    if storage is not None and array.shape == storage.shape:
+        count = array.size
+        return np.arange(count), np.ones(count), name
+    shape = param.shape if param is not None else storage.shape if storage is not None else ()
+    if param is None or array.shape != param.shape:
+        raise ValueError(f"'{name}' is {list(shape)}, but the array given is {list(array.shape)}")
+    owner = param.view.storage
+    index, scale = entries(layout(param.view.steps, graph.storages[owner].shape))
+    return index.reshape(-1), scale.reshape(-1), owner
+
+
+def _close(a: Array, b: Array) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-6, atol=0.0))
