@@ -194,7 +194,7 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, a, a), codegen
 
 
-def _unary(name: str, make: Callable[[Any, Any], Any], doc: str) -> Any:
+def unary(name: str, make: Callable[[Any, Any], Any], doc: str) -> Any:
     @intrinsic
     def function(typing: Any, x: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -211,10 +211,10 @@ def _intrinsic_call(name: str) -> Callable[[Any, Any], Any]:
     return lambda builder, x: call_intrinsic(builder, name, [x])
 
 
-sqrt = _unary("sqrt", _intrinsic_call("sqrt"), "Square root.")
-absolute = _unary("absolute", _intrinsic_call("fabs"), "Absolute value.")
-floor = _unary("floor", _intrinsic_call("floor"), "Largest integer not above.")
-round_even = _unary("round_even", _intrinsic_call("rint"), "Nearest integer, ties to even.")
+sqrt = unary("sqrt", _intrinsic_call("sqrt"), "Square root.")
+absolute = unary("absolute", _intrinsic_call("fabs"), "Absolute value.")
+floor = unary("floor", _intrinsic_call("floor"), "Largest integer not above.")
+round_even = unary("round_even", _intrinsic_call("rint"), "Nearest integer, ties to even.")
 
 
 def _extreme(predicate: str) -> Any:
