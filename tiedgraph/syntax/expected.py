@@ -41,16 +41,30 @@ _SIGNS = {
     "LPAR": "`(`", "RANGE": "`..`", "STAR": "`*`", "LSQB": "`[`", "RSQB": "`]`", "DOT": "`.`",
     "END": "the end of the line",
 }  # fmt: skip
+_NO_LOOPS = "a model has no conditions and no loops; repeats are written repeat(x, 6, block)"
+# Words of other languages at the start of a line.
+_ELSEWHERE = {
+    "for": _NO_LOOPS,
+    "while": _NO_LOOPS,
+    "if": _NO_LOOPS,
+    "let": "values are written NAME = EXPRESSION",
+    "var": "values are written NAME = EXPRESSION",
+    "def": f"blocks are written {FORMS['block']}",
+    "function": f"blocks are written {FORMS['block']}",
+    "class": f"blocks are written {FORMS['block']}",
+    "from": f"imports are written {FORMS['import']}",
+}
 _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH", "PIPE", "DOT", "LSQB", "LPAR"})
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The words of a diagnostic: its message, label and hint."""
+    """The words of a diagnostic; `at` where the place is not the token that does not fit."""
 
     message: str
     label: str = ""
     hint: str = ""
+    at: Token | None = None
 
 
 def explain(
@@ -85,10 +99,10 @@ def explain(
             "starts a statement",
             f"write {FORMS[first.text]}; or choose another name",
         )
-    if len(before) == 1 and first.type == "NAME" and found.type != "EQUAL":
+    if len(before) == 1 and first.type not in STARTERS and "EQUAL" in accepted:
         return _unfinished(first, found, word)
     return Finding(
-        f"expected {_expected(last, accepted)} after {_shown(last)}, found {_shown(found)}",
+        f"expected {_expected(before, accepted)} after {_shown(last)}, found {_shown(found)}",
         "not expected here",
         _hint(before, found, accepted),
     )
@@ -111,9 +125,11 @@ def _start(found: Token) -> Finding:
 
 def _unfinished(first: Token, found: Token, word: bool) -> Finding:
     """A line that starts with a name and does not go on with `=`."""
-    meant = nearest(first.text, [*FORMS, "let", "def", "class"])
+    if first.text in _ELSEWHERE:
+        return Finding(f"there is no statement `{first.text}`", "", _ELSEWHERE[first.text], first)
+    meant = nearest(first.text, FORMS)
     if meant and word:
-        return Finding(f"there is no statement `{first.text}`", "", meant)
+        return Finding(f"there is no statement `{first.text}`", "", meant, first)
     if found.type == "LPAR":
         hint = f"give its value a name: h = {first.text}(...)"
         return Finding("a call by itself does nothing", "expected `=` before it", hint)
@@ -129,14 +145,15 @@ def _unfinished(first: Token, found: Token, word: bool) -> Finding:
     return Finding(f"expected `=` after `{first.text[:40]}`, found {_shown(found)}", "", hint)
 
 
-def _expected(last: Token, accepted: set[str]) -> str:
+def _expected(before: Sequence[Token], accepted: set[str]) -> str:
     """The accepted terminals in the words of the language."""
+    last = before[-1]
     rest = accepted - {"$END"}
     phrases: list[str] = []
-    if last.type == "PIPE":
+    if last.type == "COLON" and before[0].type in ("INPUT", "TARGET"):
+        return "a type such as float[12]"
+    if last.type in ("PIPE", "COLON"):
         return "a layer or function"
-    if last.type == "COLON" and "INT" not in rest:
-        return "a layer or function" if "LPAR" in rest else "a type such as float[12]"
     if "FLOAT" in rest:
         phrases, rest = ["an expression"], rest & {"RPAR", "RSQB"}
     elif "NAME" in rest:
@@ -175,8 +192,8 @@ def _hint(before: Sequence[Token], found: Token, accepted: set[str]) -> str:
         return "a pipeline goes in parentheses inside arithmetic: x + (h |> tanh)"
     if found.type == "END" and "LBRACE" in accepted and "END" not in accepted:
         return "`{` stands on the same line"
-    if found.type == "NAME" and found.text in ("and", "or", "not", "if", "for", "while", "in"):
-        return "a model has no conditions and no loops; repeats are written repeat(x, 6, block)"
+    if found.text in ("and", "or", "not", "if", "else", "for", "in"):
+        return _NO_LOOPS
     if first.type == "TIE":
         return "write " + (_TIES[before[1].text] if len(before) > 1 else "; ".join(_TIES.values()))
     return f"write {FORMS[first.text]}" if first.type in STARTERS else ""

@@ -125,7 +125,9 @@ class _Reader:
                 if depth < 0:
                     return i
             elif kind == "END" and depth == 0:
-                return i
+                following = self.tokens[i + 1] if i + 1 < len(self.tokens) else None
+                if following is None or following.type != "LBRACE":  # a `{` on the next line
+                    return i
         return len(self.tokens)
 
     def _report(self, kept: Any, start: int, i: int) -> bool:
@@ -140,7 +142,7 @@ class _Reader:
             probe.feed_token(token)
         closed = not before and start > 0 and self.tokens[start - 1].type == "RBRACE"
         words = explain(before, found, probe.accepts(), closed)
-        place = found.span
+        place = (words.at or found).span
         if place.text in ("", "\n") and before:
             end = before[-1].span.end
             place = Span(place.source, end, end)

@@ -81,7 +81,7 @@ class Scanned:
 class _Postlex:
     """Keeps the terminals that no rule uses."""
 
-    always_accept = ("COMMENT", "BAD_STRING", "BAD_WORD", "UNKNOWN")
+    always_accept = ("COMMENT", "BAD_STRING", "QUOTED", "BAD_WORD", "UNKNOWN")
 
     def process(self, stream: Iterator[Any]) -> Iterator[Any]:
         return stream
@@ -180,7 +180,7 @@ class _Scanner:
                     hint = "choose a shorter name"
                     message = f"a name is longer than {NAME_LENGTH} characters"
                     self._refuse(message, token.span, hint)
-            elif item.type in ("STRING", "BAD_STRING", "BAD_WORD"):
+            elif item.type in ("BAD_STRING", "QUOTED", "BAD_WORD"):
                 token = self._mended(token)
             elif item.type == "UNKNOWN":
                 self._unknown(token)
@@ -214,8 +214,12 @@ class _Scanner:
     def _mended(self, token: Token) -> Token:
         """Strings and words that are not what they should be, as if they were."""
         text = token.text
-        if token.type == "STRING":
-            return token
+        if token.type == "QUOTED":
+            self._report(
+                "E0102", "a text stands between single quotes", token.span,
+                hint=f'write "{text[1:-1]}"',
+            )  # fmt: skip
+            return Token("STRING", token.span)
         if token.type == "BAD_STRING":
             end = token.span.start + len(text.rstrip("\r"))
             self._report(
@@ -358,7 +362,7 @@ def too_large(source: Source, diagnostics: Diagnostics) -> None:
 
 
 _INSTEAD = {
-    "'": 'texts stand between double quotes: "words.dict"',
+    "'": "texts stand between double quotes",
     "|": "values are passed on with `|>`",
     "@": "matrix products are layers: dense, conv1d",
     "^": "powers are functions: square(x), sqrt(x)",
