@@ -89,10 +89,23 @@ class Diagnostic:
 
 
 class Diagnostics:
-    """Collects findings; a pass reports into it and goes on."""
+    """Collects findings; a pass reports into it and goes on.
+
+    At most `LIMIT` errors and as many warnings are kept: more help nobody, and a text of nothing
+    but mistakes must not take long either.
+    """
+
+    LIMIT = 200
 
     def __init__(self) -> None:
         self._items: list[Diagnostic] = []
+        self._known: set[Diagnostic] = set()
+        self._left = {"error": self.LIMIT, "warning": self.LIMIT}
+
+    @property
+    def full(self) -> bool:
+        """Whether further errors are dropped, so that their hints need no search."""
+        return not self._left["error"]
 
     def error(
         self,
@@ -134,7 +147,9 @@ class Diagnostics:
             raise KeyError(f"diagnostic code {code} is not declared in CODES")
         places = tuple((place, words) for place, words in others if place is not None)
         item = Diagnostic(code, message, span, label, places, hint, severity)
-        if item not in self._items:
+        if item not in self._known and self._left[severity]:
+            self._left[severity] -= 1
+            self._known.add(item)
             self._items.append(item)
 
     def __iter__(self) -> Iterator[Diagnostic]:

@@ -184,3 +184,11 @@ def test_what_comes_later_is_said_once_and_nothing_else() -> None:
         "tie hard phone[aa].emission, tagging.h.weight\nfreeze tagging.h\n"
     )
     assert [item.split()[0] for item in found(text)] == ["E0901"] * 6
+
+
+def test_findings_are_kept_up_to_a_limit() -> None:
+    """A text of nothing but mistakes is answered quickly, and not with a page for each."""
+    lines = [f"h{i} = tanh(q{i})" for i in range(1000)]
+    _, diagnostics = front("input x: float[4]\n" + "\n".join(lines) + "\noutput y = x")
+    assert len(diagnostics) == diagnostics.LIMIT
+    assert diagnostics.full

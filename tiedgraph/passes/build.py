@@ -72,6 +72,7 @@ class _Build:
         self.losses: list[Term] = []
         self.metrics: list[Term] = []
         self.outputs: list[Term] = []
+        self.loss_names, self.metric_names = _Names(), _Names()
         self.overrides: list[Override] = []
         self.settings: dict[str, list[ast.Setting]] = {"train": [], "data": []}
         self.expanded = 0
@@ -259,7 +260,7 @@ class _Build:
             self.not_a_value(found, statement.value.span, "a loss")
         if isinstance(found, Ref) and weight is not None:
             self.mark(found, "loss")
-            name = _unique(_term_name(statement.value), self.losses)
+            name = self.loss_names.unique(_term_name(statement.value))
             self.losses.append(Term(name, found.id, weight, span=statement.span))
 
     def weight(self, expression: ast.Expression) -> float | None:
@@ -293,7 +294,7 @@ class _Build:
             self.not_a_value(found, statement.value.span, "a metric")
         if isinstance(found, Ref):
             self.mark(found, "metric")
-            name = _unique(_term_name(statement.value), self.metrics)
+            name = self.metric_names.unique(_term_name(statement.value))
             self.metrics.append(Term(name, found.id, span=statement.span))
 
     def mark(self, found: Ref, role: str) -> None:
@@ -374,10 +375,17 @@ def _term_name(expression: ast.Expression) -> str:
     return path_text(expression.path) if isinstance(expression, ast.Name) else "value"
 
 
-def _unique(name: str, terms: list[Term]) -> str:
-    taken = {term.name for term in terms}
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    return found
+class _Names:
+    """Names for terms: the first `mse`, then `mse_2`."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
+
+    def unique(self, name: str) -> str:
+        found = name
+        while found in self._taken:
+            self._last[name] = self._last.get(name, 1) + 1
+            found = f"{name}_{self._last[name]}"
+        self._taken.add(found)
+        return found

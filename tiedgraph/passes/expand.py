@@ -162,7 +162,7 @@ class Expander:
         elif owner in self.made.instances and self.made.instances[owner].op:
             message = f"'{last}' of '{owner}' is not a value"
             hint = "parameters are no values; they are named in tie, init and freeze"
-        else:
+        elif not self.diagnostics.full:
             inside = [name for name in self.made.named if name.startswith((root + ".", root + "["))]
             hint = nearest(path, inside)
         self.diagnostics.error("E0201", message, expression.span, hint=hint)
@@ -228,8 +228,8 @@ class Expander:
         ]
         if any(isinstance(item, Failed) and item.later for item in results):
             return Failed(later=True)
-        if isinstance(found, Failed):
-            return found
+        if isinstance(found, Failed) or self.diagnostics.full:
+            return Failed()
         hint = ""
         message = f"there is no layer, function or block '{call.function}'"
         if found is not None:

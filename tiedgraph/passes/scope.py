@@ -167,7 +167,7 @@ class Scope:
                 others=[(self.symbols[name], "a run-time size by this declaration")],
                 hint="write a number or the name of a `const`",
             )
-        else:
+        elif not diagnostics.full:
             known = [*self.names, *self.module.names, *self.symbols]
             diagnostics.error(
                 "E0201",

@@ -24,7 +24,6 @@ class _Selection:
         self.paths = Paths([*graph.instances, *graph.params], unknown)
         self.diagnostics = diagnostics
         self.count = 0
-        self.told = 0
 
     def match(self, selector: str, span: Span | None) -> list[str]:
         if self.count > limits.SELECTED or self.paths.visits > 10 * limits.SELECTED:
@@ -39,14 +38,13 @@ class _Selection:
                 hint="tie whole instances, which counts once for all their parameters",
             )
             return []
-        if not found and not self.paths.is_unknown(selector):
-            self.told += 1
+        if not found and not self.diagnostics.full and not self.paths.is_unknown(selector):
             self.diagnostics.error(
                 "E0206",
                 f"'{selector}' matches no parameter and no layer",
                 span,
                 label="nothing has this name",
-                hint=self.paths.hint(selector) if self.told <= 20 else "",
+                hint=self.paths.hint(selector),
             )
         return found
 

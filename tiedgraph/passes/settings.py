@@ -215,6 +215,8 @@ def _read(
     names = list(known)
     seen: dict[str, Span] = {}
     for entry in entries:
+        if diagnostics.full:
+            return
         place = name_span(entry, entry.name)
         if entry.name not in names:
             diagnostics.error(
