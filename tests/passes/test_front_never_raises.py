@@ -73,3 +73,15 @@ def test_mutants(text: str, changes: list[tuple[str, float, str]]) -> None:
 
 def test_the_texts_have_no_errors() -> None:
     assert [front(text)[1].errors for text in (LENET, BLOCKS)] == [[], []]
+
+
+def test_every_error_has_a_way_out() -> None:
+    """Golden bad files: each error of names, shapes, limits and settings carries a hint."""
+    for path in sorted((GOLDEN / "bad").glob("*.tie")):
+        diagnostics = Diagnostics()
+        file = parse(Source(path.name, path.read_text()), diagnostics)
+        if file is None or diagnostics.errors:
+            continue  # what the parser says is its own
+        infer_shapes(build(file, diagnostics, {}, path.parent), diagnostics)
+        for item in diagnostics:
+            assert item.hint, f"{path.name}: {item.code} {item.message}"

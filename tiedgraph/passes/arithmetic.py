@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tiedgraph.diagnostics import Span
-from tiedgraph.passes.constants import NotComputable, describe, fold, is_number
+from tiedgraph.passes.constants import NotComputable, describe, fold, is_number, not_computable
 from tiedgraph.passes.made import Owner
 from tiedgraph.passes.scope import Constant, Failed, Ref, Result, Scope
 from tiedgraph.syntax import ast
@@ -38,7 +38,7 @@ def fold_constants(
     try:
         return Constant(fold(operator, left.value, right.value), span)
     except NotComputable as error:
-        expander.diagnostics.error("E0208", f"{error}", span, label="cannot be computed")
+        not_computable(error, span, expander.diagnostics)
         return Failed()
 
 
@@ -64,7 +64,10 @@ def binary(
     assert isinstance(value, Ref)
     if not is_number(constant.value):
         expander.diagnostics.error(
-            "E0302", f"{describe(constant.value)} cannot be part of arithmetic", constant.span
+            "E0302",
+            f"{describe(constant.value)} cannot be part of arithmetic",
+            constant.span,
+            hint="arithmetic is between values and numbers",
         )
         return Failed()
     assert isinstance(constant.value, int | float)

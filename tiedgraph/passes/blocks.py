@@ -52,7 +52,10 @@ def use(
             return Failed()
     if expander.blocks >= limits.BLOCK_DEPTH:
         expander.diagnostics.error(
-            "E0501", f"blocks nest more than {limits.BLOCK_DEPTH} deep", call.span
+            "E0501",
+            f"blocks nest more than {limits.BLOCK_DEPTH} deep",
+            call.span,
+            hint="write the inner blocks' values out",
         )
         return Failed()
     expander.blocks += 1
@@ -223,7 +226,10 @@ def repeat(
     times = _times(expander, count, scope)
     if isinstance(current, Constant):
         expander.diagnostics.error(
-            "E0302", f"repeat starts from a value, not {describe(current.value)}", call.span
+            "E0302",
+            f"repeat starts from a value, not {describe(current.value)}",
+            call.span,
+            hint="write repeat(x, 6, block)",
         )
         return Failed()
     if not isinstance(current, Ref) or times is None:
@@ -263,6 +269,9 @@ def _times(expander: Expander, count: ast.Expression, scope: Scope) -> int | Non
         return size(number.value)
     except Unfit as error:
         expander.diagnostics.error(
-            error.code, f"the number of repeats {error}", count.span, hint=error.hint
+            error.code,
+            f"the number of repeats {error}",
+            count.span,
+            hint=error.hint or "write repeat(x, 6, block)",
         )
         return None

@@ -19,7 +19,8 @@ from tiedgraph.passes import limits
 from tiedgraph.passes.constants import Lookup, compute, describe, is_number, lookup_in
 from tiedgraph.passes.counting import TooLarge
 from tiedgraph.passes.declare import read_type
-from tiedgraph.passes.expand import Expander, not_yet
+from tiedgraph.passes.expand import Expander
+from tiedgraph.passes.later import not_yet
 from tiedgraph.passes.made import Owner
 from tiedgraph.passes.modules import load, names_inside_blocks
 from tiedgraph.passes.scope import (
@@ -248,6 +249,7 @@ class _Build:
             f"{what} is a value of the model, but this is {describe(found.value)}",
             span,
             label="known when the file is compiled",
+            hint="compute it from inputs and targets",
         )
 
     def loss(self, statement: ast.Loss) -> None:

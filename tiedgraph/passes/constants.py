@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from tiedgraph.diagnostics import Diagnostics
+from tiedgraph.diagnostics import Diagnostics, Span
 from tiedgraph.passes import limits
 from tiedgraph.passes.scope import Binding, Constant, Failed, Plain, Ref, Scope, Word
 from tiedgraph.syntax import ast
@@ -94,7 +94,7 @@ def compute(
         try:
             result = Constant(fold(node.operator, result.value, right.value), node.span)
         except NotComputable as error:
-            diagnostics.error("E0208", f"{error}", node.span, label="cannot be computed")
+            not_computable(error, node.span, diagnostics)
             result = Failed()
     return result
 
@@ -133,7 +133,7 @@ def _leaf(
         try:
             return Constant(fold("*", result.value, -1), outer.span)
         except NotComputable as error:
-            diagnostics.error("E0208", f"{error}", outer.span)
+            not_computable(error, outer.span, diagnostics)
             return Failed()
     return result
 
@@ -142,9 +142,18 @@ def _literal(expression: ast.Number, diagnostics: Diagnostics) -> Constant | Fai
     try:
         return Constant(bounded(expression.value), expression.span)
     except NotComputable as error:
-        message = f"{error}".replace("the result", "this number")
-        diagnostics.error("E0208", message, expression.span)
+        not_computable(error, expression.span, diagnostics)
         return Failed()
+
+
+def not_computable(error: NotComputable, span: Span, diagnostics: Diagnostics) -> None:
+    diagnostics.error(
+        "E0208",
+        f"{error}",
+        span,
+        label="cannot be computed",
+        hint="numbers are whole and below 2**63, or floating-point and finite",
+    )
 
 
 def _not_constant(expression: ast.Expression, diagnostics: Diagnostics, code: str) -> None:

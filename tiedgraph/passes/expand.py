@@ -26,6 +26,7 @@ from tiedgraph.passes.arithmetic import OPERATORS, binary, negative
 from tiedgraph.passes.blocks import repeat, use
 from tiedgraph.passes.constants import compute, describe, lookup_in
 from tiedgraph.passes.counting import Counter
+from tiedgraph.passes.later import not_yet
 from tiedgraph.passes.made import Made, Owner
 from tiedgraph.passes.scope import (
     Binding,
@@ -164,7 +165,7 @@ class Expander:
             hint = "parameters are no values; they are named in tie, init and freeze"
         elif not self.diagnostics.full:
             inside = [name for name in self.made.named if name.startswith((root + ".", root + "["))]
-            hint = nearest(path, inside)
+            hint = nearest(path, inside) or f"there are: {', '.join(inside[:6]) or 'none'}"
         self.diagnostics.error("E0201", message, expression.span, hint=hint)
         return Failed()
 
@@ -234,12 +235,14 @@ class Expander:
         message = f"there is no layer, function or block '{call.function}'"
         if found is not None:
             message = f"'{call.function}' is a value, not a function"
+            hint = f"write {call.function} alone, or {call.function} * (...) for a product"
         else:
             blocks = [name for name, b in scope.module.names.items() if isinstance(b, BlockOf)]
             hint = nearest(call.function, [*function_names(), *blocks])
             if call.function in OPERATORS.values():
                 signs = {word: sign for sign, word in OPERATORS.items()}
                 hint = f"write a {signs[call.function]} b"
+            hint = hint or f"define it, block {call.function}(x) {{ ... return ... }}, or import it"
         self.diagnostics.error("E0203", message, function_span(call), hint=hint)
         return Failed()
 
@@ -292,7 +295,10 @@ class Expander:
         if item.expression is None:
             if isinstance(item.result, Ref):
                 self.diagnostics.error(
-                    "E0204", "a setting must be known when the file is compiled", item.span
+                    "E0204",
+                    "a setting must be known when the file is compiled",
+                    item.span,
+                    hint="a value goes left of |> only as the first input",
                 )
                 return Failed()
             assert item.result is not None
@@ -394,8 +400,3 @@ class Expander:
             found = Failed()
         self.define(statement.name, found, place, scope)
         self.made.places[path] = (statement.name, place)
-
-
-def not_yet(diagnostics: Diagnostics, what: str, span: Span) -> None:
-    """The one message for what the language has and this version does not."""
-    diagnostics.error("E0901", f"{what} are not available yet", span, label="not available yet")

@@ -136,7 +136,9 @@ class _Loader:
                 bounded(number)
             except NotComputable as error:
                 self.diagnostics.error(
-                    "E0208", f"'{statement.name}' cannot be set from outside: {error}"
+                    "E0208",
+                    f"'{statement.name}' cannot be set from outside: {error}",
+                    hint=f"write -D {statement.name}=12",
                 )
                 return Failed()
             whole = isinstance(number, float) and number.is_integer()

@@ -27,9 +27,17 @@ from tiedgraph.ir.types import Extent, Type, elements
 from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Implicit, Op, OpError, ParamSpec
 from tiedgraph.passes import limits
+from tiedgraph.passes.arguments import signature
 from tiedgraph.passes.initial import choose_inits
 from tiedgraph.passes.reach import check_outputs, warn_unreached
 from tiedgraph.passes.select import apply_overrides, resolve_selectors
+
+# For what an op refuses without a hint of its own.
+HINTS = {
+    "E0301": "reshape, slice or transpose the input, or change the layer that makes it",
+    "E0302": "use another input, or another function",
+    "E0304": "reduce over the run-time size first, with mean or max",
+}
 
 
 def infer_shapes(graph: Graph, diagnostics: Diagnostics) -> Graph:
@@ -155,7 +163,7 @@ class _Walk:
             error.message,
             span,
             others=list(dict.fromkeys(others)),
-            hint=error.hint,
+            hint=error.hint or HINTS.get(error.code, f"write {signature(BY_NAME[node.op])}"),
         )
 
     def _fits(self, kind: Type, what: str, span: Span | None) -> bool:

@@ -141,7 +141,12 @@ def _read_view(
         steps.append(Step(view.function, tuple((name, value) for name, value, _ in given)))
         view = view.operand
     if len(steps) > limits.BLOCK_DEPTH:
-        diagnostics.error("E0501", f"more than {limits.BLOCK_DEPTH} views in one tie", span)
+        diagnostics.error(
+            "E0501",
+            f"more than {limits.BLOCK_DEPTH} views in one tie",
+            span,
+            hint="many views of views are one permute, reshape or index map",
+        )
         return None
     return TieMember(path_text(view.parts), tuple(reversed(steps)), span)
 
