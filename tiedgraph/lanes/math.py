@@ -9,9 +9,8 @@ arguments whose result overflows or underflows. The errors, in units in the last
 where multiply-adds are fused; `tests/lanes/test_math.py` keeps them. Without, exp and what is made
 of it may have one more.
 
-The coefficients are minimax polynomials of this project's own, weighted for relative error of the
-result, those of float32 rounded one after the other with the rest fitted again. Bounds in comments
-are those of the polynomial alone.
+The coefficients are minimax polynomials of this project's own, weighted for the relative error of
+the result, in the format's own numbers. Bounds in comments are those of the polynomial alone.
 """
 
 from __future__ import annotations
