@@ -138,8 +138,8 @@ def test_ties_get_exact_members() -> None:
 
 SELECTORS = {
     "tie hard h.wieght, g.weight": ("E0206", "did you mean 'h.weight'?"),
-    "freeze r[5]": ("E0206", "did you mean 'r[1]'?"),
-    "freeze r[0..2]": ("E0206", "did you mean"),
+    "freeze r[5]": ("E0206", "r has 2 instances, [0] to [1]"),
+    "freeze r[0..2]": ("E0206", "r has 2 instances"),
     "init q[*] = zeros()": ("E0206", ""),
     "tie hard h.weight = transpose(r[*].weight)": ("E0206", "select one of them"),
     "init h = norml(0, 1)": ("E0203", "did you mean 'normal'?"),

@@ -356,7 +356,8 @@ def _number(value: Plain) -> float:
 def _within(value: Any, about: Any) -> Any:
     low, high = about["minimum"], about["maximum"]
     if low is not None and value < low:
-        raise Unfit("E0204", f"is {low:g} or more, but this is {value:g}")
+        least = "is above 0" if 0 < low < 1e-9 else f"is {low:g} or more"
+        raise Unfit("E0204", f"{least}, but this is {value:g}")
     if high is not None and value > high:
         raise Unfit("E0204", f"is at most {high:g}, but this is {value:g}")
     return value

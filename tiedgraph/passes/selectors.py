@@ -62,6 +62,17 @@ class Paths:
 
     def hint(self, selector: str) -> str:
         """The nearest path, or what there is."""
+        places, before = [self._root], ""
+        for token in _tokens(selector):
+            inner = [found for place in places for found in _step(place, token)]
+            counted = [key for key in places[0].inside if isinstance(key, int)] if places else []
+            if counted and not inner:
+                return f"{before} has {len(counted)} instances, [0] to [{max(counted)}]"
+            if isinstance(token, int):
+                before += f"[{token}]"
+            else:
+                before += f".{token}" if before else token
+            places = inner
         plain = selector.replace("[*]", "[0]")
         found = nearest(plain, self._all[:_SUGGESTIONS])
         if found and plain != selector:
