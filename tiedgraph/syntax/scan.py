@@ -78,7 +78,7 @@ class Scanned:
         return i < len(self.repairs) and self.repairs[i] <= end
 
 
-class _Postlex:
+class Postlex:
     """Keeps the terminals that no rule uses."""
 
     always_accept = ("COMMENT", "BAD_STRING", "QUOTED", "BAD_WORD", "UNKNOWN")
@@ -97,7 +97,7 @@ def language() -> Lark:
         lexer="basic",
         keep_all_tokens=True,
         maybe_placeholders=False,
-        postlex=_Postlex(),
+        postlex=Postlex(),
         transformer=TreeBuilder(),
     )
 
@@ -296,7 +296,14 @@ class _Scanner:
         first, second = code[i].type, code[i + 1].type
         if first in STARTERS:
             return second not in ("EQUAL", "RSQB", "DOT", "COMMA", "RPAR")
-        return first == "NAME" and second == "EQUAL" and self.out[-1].type not in _CONTINUES
+        named = first == "NAME" and second == "EQUAL"
+        return named and not (self._in_call() and self.out[-1].type in _CONTINUES)
+
+    def _in_call(self) -> bool:
+        """Whether the innermost open bracket holds arguments."""
+        bracket = self.open[-1].span
+        before = self.source.text[: bracket.start].rstrip(" \t")[-1:]
+        return bracket.text == "(" and (before.isalnum() or before == "_")
 
     def _unclosed(self, offset: int) -> None:
         """Reports the innermost open bracket and closes it at `offset`."""
