@@ -254,3 +254,10 @@ def test_what_all_selectors_name_is_limited() -> None:
         "input x: float[4]\nr = repeat(x, 300, scale)\noutput y = r\n" + "tie hard r[*].*\n" * 400
     )
     assert [item.split()[0] for item in found(text)] == ["E0501"]
+
+
+def test_every_initialiser_can_be_drawn() -> None:
+    from tiedgraph.passes.sharing import INITS
+    from tiedgraph.runtime.initialise import INITIALISERS
+
+    assert set(INITS) == set(INITIALISERS)
