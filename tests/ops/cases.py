@@ -95,8 +95,10 @@ class Prepared:
             for spec in self.specs
         ]
 
-    def draw_implicit(self, random: np.random.Generator, lengths: Lengths) -> list[Array]:
-        """Implicit inputs of one sample: its own lengths, and likely numbers for the rest."""
+    def draw_implicit(
+        self, random: np.random.Generator, lengths: Lengths, samples: int
+    ) -> list[Array]:
+        """Implicit inputs of one sample of so many: its own lengths, and likely numbers."""
         found = []
         for item in self.implicit:
             if item.role == "lengths":
@@ -104,7 +106,7 @@ class Prepared:
             elif item.role == "key":
                 value = int(random.integers(2**24))
             else:
-                value = 0.375 if item.role == "step_weight" else 0.25
+                value = 0.375 if item.role == "step_weight" else 1.0 / samples
             found.append(np.asarray(value, np.float64))
         return found
 

@@ -28,8 +28,8 @@ def test_shape(name: str, case: Case) -> None:
     prepared, random = prepare(name, case), np.random.default_rng(1)
     params = prepared.draw_params(random)
     samples = [
-        [*prepared.draw(random, lengths), *prepared.draw_implicit(random, lengths)]
-        for lengths in case.lengths
+        [*prepared.draw(random, n), *prepared.draw_implicit(random, n, len(case.lengths))]
+        for n in case.lengths
     ]
     forward = prepared.op.forward
     if prepared.op.batch:
@@ -49,8 +49,8 @@ def test_gradient(name: str, case: Case) -> None:
     assert op.backward is not None
     params = prepared.draw_params(random)
     samples = [
-        [*prepared.draw(random, lengths), *prepared.draw_implicit(random, lengths)]
-        for lengths in case.lengths
+        [*prepared.draw(random, n), *prepared.draw_implicit(random, n, len(case.lengths))]
+        for n in case.lengths
     ]
     given = [np.asarray(random.normal(size=prepared.bound(n))) for n in case.lengths]
     batches = [list(x) for x in zip(*samples, strict=True)]

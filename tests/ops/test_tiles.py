@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from cases import Array, Case, Lengths, Prepared, each_case, prepare
-from tile import cut, outside, run
+from tile import cut, fill_of, outside, run
 
 from tiedgraph.ir.types import bind
 
@@ -22,7 +22,9 @@ def _batch(
     random = np.random.default_rng(samples)
     given = prepared.case.lengths
     lengths = [given[n % len(given)] for n in range(samples)]
-    drawn = [[*prepared.draw(random, n), *prepared.draw_implicit(random, n)] for n in lengths]
+    drawn = [
+        [*prepared.draw(random, n), *prepared.draw_implicit(random, n, samples)] for n in lengths
+    ]
     params = prepared.draw_params(random)
     grads = [np.asarray(random.normal(size=prepared.bound(n))) for n in lengths]
 
@@ -80,11 +82,12 @@ def test_kernels(name: str, case: Case, dtype: str) -> None:
     prepared = prepare(name, case)
     if prepared.op.emit is None:
         pytest.skip("no kernels: its output is its input")
+    masked = fill_of(prepared) is not None
     for count in BATCHES:
         samples, lengths, params, given = _batch(prepared, dtype, count)
         outputs, by_input, by_param = _expected(prepared, samples, params, given)
         backward = given if prepared.op.backward else None
-        for accumulate in (False, True) if prepared.op.backward else (False,):
+        for accumulate in (False, True) if backward and count == BATCHES[-1] else (False,):
             found = run(prepared, dtype, samples, lengths, params, backward, accumulate)
             if not accumulate:
                 scale = _scale(outputs)
@@ -99,7 +102,8 @@ def test_kernels(name: str, case: Case, dtype: str) -> None:
                     inner = cut(gradient, expected.shape) - before
                     _close(inner, expected, dtype, scale + before, f"gradient of input {i}")
                     beyond = outside(gradient, expected.shape)
-                    assert (beyond == before).all(), f"gradient of input {i} beyond the end"
+                    # What reads through a mask may leave anything: the mask takes it out again.
+                    assert masked or (beyond == before).all(), f"input {i} beyond the end"
             if backward:
                 for gradient, expected in zip(found.grad_params, by_param, strict=True):
                     if gradient is not None:
@@ -107,11 +111,10 @@ def test_kernels(name: str, case: Case, dtype: str) -> None:
                         _close(gradient, expected, dtype, _scale([expected]), "parameter")
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "case"), each_case())
-def test_a_sample_does_not_see_its_batch(name: str, case: Case, dtype: str) -> None:
+def test_a_sample_does_not_see_its_batch(name: str, case: Case) -> None:
     """The same bits alone, and in a batch of mixed lengths that is padded further still."""
-    prepared = prepare(name, case)
+    prepared, dtype = prepare(name, case), "float64"
     if prepared.op.emit is None or prepared.op.batch:
         pytest.skip("no kernels, or statistics of the batch")
     samples, lengths, params, given = _batch(prepared, dtype, len(case.lengths) + 1)

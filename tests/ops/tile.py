@@ -130,10 +130,13 @@ def run(
     gradient = np.zeros(tiles.numbers + lanes, dtype)
     for buffer, param in zip(tiles.params, params, strict=True):
         _strided(parameter, buffer)[...] = param
-    fill = op.padding(prepared.attrs) if callable(op.padding) else op.padding
+    fill = fill_of(prepared)
+    weights = [item.role == "weight" for item in prepared.implicit]
+    declared = len(prepared.case.types)
     kinds = [*prepared.case.types, *[None] * len(prepared.implicit)]
     for tile, arena in enumerate(memory):
         for lane in range(lanes):
+            real = tile * lanes + lane < len(samples)
             number = min(tile * lanes + lane, len(samples) - 1)
             for buffer, kind, value in zip(tiles.inputs, kinds, samples[number], strict=True):
                 if kind is None or kind.kind != "float":
@@ -143,8 +146,10 @@ def run(
                 else:
                     junk = np.full(buffer.shape, fill)
                 _lane(arena, buffer, lane, lanes)[...] = _padded(value, junk)
+            for buffer, weight in zip(tiles.inputs[declared:], weights, strict=True):
+                if weight and not real:
+                    _lane(arena, buffer, lane, lanes)[...] = 0.0
             if given is not None:
-                real = tile * lanes + lane < len(samples)
                 value = given[number] * real
                 zeros = np.zeros(tiles.given.shape)
                 _lane(arena, tiles.given, lane, lanes)[...] = _padded(value, zeros)
@@ -176,6 +181,12 @@ def run(
             for buffer in tiles.params
         ],
     )
+
+
+def fill_of(prepared: Prepared) -> float | None:
+    """What a mask puts beyond the end of this op's inputs, if there is one."""
+    padding = prepared.op.padding
+    return padding(prepared.attrs) if callable(padding) else padding
 
 
 def cut(array: Array, shape: tuple[int, ...]) -> Array:
