@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import tiedgraph as tg
+from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.gradients import random_batch
 from tiedgraph.ir.types import bind
 from tiedgraph.ops import OPS
 from tiedgraph.passes.simplify import simplify
-from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.runtime.batch import prepare
 from tiedgraph.runtime.reference import interpret
 
