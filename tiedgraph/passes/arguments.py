@@ -114,9 +114,10 @@ ToConstant = Callable[[Given, frozenset[str]], Constant | Failed]
 
 
 class Arguments:
-    """The arguments of one call of an op: `values` to be evaluated and handed to `take`, then
+    """The arguments of one call of an op.
 
-    `finish`. Everything that is wrong is reported on the way.
+    What `values` answers is to be evaluated and handed to `take`; `finish` then computes the
+    settings. Everything that is wrong is reported on the way.
     """
 
     def __init__(

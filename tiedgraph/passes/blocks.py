@@ -46,7 +46,7 @@ def use(
     if isinstance(names, Failed):
         return names
     if path is None:
-        parametric = expander.counter.block(found, call, len(given), scope).parametric
+        parametric = expander.counter.has_parameters(call, len(given), scope)
         path = _block_path(expander, call, parametric, scope, owner, result)
         if path is None:
             return Failed()
@@ -109,6 +109,7 @@ def _block_arguments(
     owner: Owner,
     given: Sequence[Given],
 ) -> dict[str, Binding] | Failed:
+    """What each argument of a block is in this use, in their order."""
     block = found.block
     arguments = {argument.name: argument for argument in block.arguments}
     inside = ", ".join(
@@ -238,7 +239,7 @@ def repeat(
     if op is None and not isinstance(found, BlockOf):
         return expander.no_function(body, scope, owner, [Given(call.span, result=current)], found)
     if path is None:
-        parametric = expander.counter.body(body, scope).parametric
+        parametric = expander.counter.has_parameters(body, 1, scope)
         path = _block_path(expander, call, parametric, scope, owner, result)
         if path is None:
             return Failed()

@@ -55,8 +55,7 @@ class Counter:
         self.visits, self._depth, self._blocks = 0, 0, []
         return self._measure(expression, scope)
 
-    def block(self, found: BlockOf, call: ast.Call, skip: int, scope: Scope) -> Size:
-        """One use of a block; `skip` leading arguments are values that the text does not show."""
+    def _block(self, found: BlockOf, call: ast.Call, skip: int, scope: Scope) -> Size:
         block = found.block
         inner = Scope(found.module, block=block)
         inner.names = self._arguments(found, call, skip, scope)
@@ -72,9 +71,16 @@ class Counter:
             self._blocks.pop()
         return self._known[key]
 
-    def body(self, call: ast.Call, scope: Scope) -> Size:
-        """One instance of what a repeat repeats."""
-        return self._one(call, 1, scope)
+    def has_parameters(self, call: ast.Call, skip: int, scope: Scope) -> bool:
+        """Whether one use of a layer or block has parameters.
+
+        skip: leading arguments that the text of the call does not show.
+        """
+        self.visits, self._depth, self._blocks = 0, 0, []
+        try:
+            return self._one(call, skip, scope).parametric
+        except TooLarge:
+            return True  # what is too large was refused before
 
     # ------------------------------------------------------------ expressions
 
@@ -133,7 +139,7 @@ class Counter:
             return Size(1, parametric)
         found = scope.find(call.function)
         if isinstance(found, BlockOf):
-            return self.block(found, call, skip, scope) + Size(1)
+            return self._block(found, call, skip, scope) + Size(1)
         return Size(1)
 
     def _repeat(self, call: ast.Call, skip: int, scope: Scope) -> Size:
