@@ -23,7 +23,8 @@ def body(text: str) -> list[str]:
 BAD = {
     "undefined": ("output y = tanh(xx)", ["E0201 1 xx"]),
     "too early": ("output y = tanh(h)\nh = tanh(x)", ["E0201 1 h"]),
-    "constant too early": ("output y = x * k\nconst k = 2", ["E0201 1 k"]),
+    "constant too early": ("const j = 2 * k\nconst k = 2\noutput y = x * j", ["E0201 1 k"]),
+    "constant below its use": ("output y = x * k\nconst k = 2", []),
     "twice": ("h = tanh(x)\nh = abs(x)\noutput y = h", ["E0202 2 h"]),
     "input again": ("t = tanh(x)\noutput y = t", ["E0202 1 t", "E0207 2 output y = t"]),
     "label again": ("output y = x |> x: tanh", ["E0202 1 x"]),

@@ -121,14 +121,11 @@ class Scope:
     def look_up(self, name: str, span: Span, diagnostics: Diagnostics) -> Binding:
         """What a name stands for; reports and answers `Failed` where nothing does."""
         found = self.find(name)
-        later = self.module.places.get(name) if self.block is None else None
-        if found is not None and name not in self.names and later is not None:
-            too_early = later.source is span.source and later.start > span.start
-            if too_early and not isinstance(found, BlockOf):
-                found = None
         if found is not None:
             return found
-        later = later or self.module.later.get(name)
+        later = self.module.later.get(name)
+        if later is None and self.constants:
+            later = self.module.places.get(name)
         if self.constants and name in self.module.later:
             diagnostics.error(
                 "E0208",
