@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from tiedgraph.ir.types import Type, elements
-from tiedgraph.ops.pointwise import sigmoid, softplus
+from tiedgraph.ops.pointwise import sigmoid
 from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, OpError, setting
 from tiedgraph.ops.steps import (
     ONE_NUMBER,
@@ -98,7 +98,8 @@ def _both(slope: Array) -> Sequence[Array]:
 
 
 def _cross(x: Sequence[Array], c: float) -> Array:
-    return np.asarray(softplus(x[0]) - x[0] * x[1])
+    logit, target = x
+    return np.asarray((np.maximum(logit, 0.0) - logit * target) + np.log1p(np.exp(-np.abs(logit))))
 
 
 def _gaussian(x: Sequence[Array], c: float) -> Array:
