@@ -20,7 +20,12 @@ def find_axis(what: str, type: Type, axis: Axis, setting: str) -> int:
     """
     found = find_axes(what, type, axis, setting)
     if len(found) != 1:
-        raise OpError("E0204", f"'{setting}' of {what} is a single axis", argument=setting)
+        raise OpError(
+            "E0204",
+            f"'{setting}' of {what} is a single axis",
+            hint="give one number or one name, without brackets",
+            argument=setting,
+        )
     return found[0]
 
 
@@ -36,11 +41,19 @@ def find_axes(what: str, type: Type, axes: Axis, setting: str) -> tuple[int, ...
         if not -rank <= axis < rank:
             last = f"axes 0 to {rank - 1}" if rank > 1 else "axis 0 only" if rank else "no axes"
             raise OpError(
-                "E0301", f"{what} has no axis {axis}: its input {type} has {last}", argument=setting
+                "E0301",
+                f"{what} has no axis {axis}: its input {type} has {last}",
+                hint="axes count from 0, negative ones from the end; the batch is none of them",
+                argument=setting,
             )
     found = sorted({axis % rank for axis in numbers})
     if len(found) < len(wanted):
-        raise OpError("E0204", f"'{setting}' of {what} names an axis twice", argument=setting)
+        raise OpError(
+            "E0204",
+            f"'{setting}' of {what} names an axis twice",
+            hint="name each axis once",
+            argument=setting,
+        )
     return tuple(found)
 
 

@@ -36,7 +36,7 @@ def _shape(attrs: Embedding, types: Sequence[Type]) -> Type:
         raise OpError(
             "E0501",
             f"embedding takes indices below {LARGEST}, but these are {x}",
-            hint="tie rows by hash and map the indices to fewer first",
+            hint="number rare indices together, so that fewer are left",
             argument=0,
         )
     if len(x.shape) >= RANK:

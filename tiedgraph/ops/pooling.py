@@ -42,6 +42,7 @@ def _sizes(what: str, given: tuple[int, ...], rank: int, name: str) -> tuple[int
         raise OpError(
             "E0204",
             f"'{name}' of {what} has {len(given)} sizes, but its input has {axes} to go over",
+            hint="give one number for all axes, or one for each behind the channels",
             argument=name,
         )
     return given * rank if len(given) == 1 else given
@@ -55,6 +56,7 @@ def _outputs(what: str, size: Dim, window: int, stride: int, axis: int, name: st
         raise OpError(
             "E0301",
             f"{what} goes over {window} entries at once, but axis {axis} has only {size}",
+            hint=f"use a smaller '{name}'",
             argument=name,
         )
     return (size - window) // stride + 1

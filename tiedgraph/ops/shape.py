@@ -163,8 +163,7 @@ def _flat(attrs: NoAttrs, types: Sequence[Type]) -> Type:
         raise OpError(
             "E0304",
             f"flatten needs an input of fixed size, but this one is {types[0]}",
-            hint=f"reduce over {', '.join(sorted(types[0].symbols))} first, with mean or max, "
-            "or use reshape",
+            hint=f"reduce over {', '.join(sorted(types[0].symbols))} first, with mean or max",
             argument=0,
         )
     return Type("float", (elements(s for s in types[0].shape if isinstance(s, int)),))
