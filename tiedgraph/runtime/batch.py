@@ -11,6 +11,7 @@ import numpy as np
 from tiedgraph.diagnostics import DataError, nearest
 from tiedgraph.ir.graph import DataInput, Graph
 from tiedgraph.ir.types import Extent
+from tiedgraph.passes.settings import Scale, load_settings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,16 +36,21 @@ def prepare(
 
     graph: the program's, with its implicit inputs. arrays: by input name, batch first, zero-padded
     along run-time axes, with `NAME.length` beside NAME where samples differ in length.
-    key: seed and step, for random keys. Raises DataError.
+    key: seed and step, for random keys. Integers are scaled where the file's `data { }` says how.
+    Raises DataError.
     """
     wanted = {n: item for n, item in graph.data.items() if item.role in ("input", "target")}
     _check_names(graph, wanted, arrays)
     found = {name: np.asarray(arrays[name]) for name in wanted}
     samples = _count_samples(found)
-    lengths, valid = _lengths(graph, found, arrays, samples)
+    lengths, valid = measure_lengths(graph, found, arrays, samples)
+    scale = load_settings(graph).scale
+    for name in scale:
+        # Integers are raw numbers for certain; floats are taken as they are.
+        if name in found and found[name].dtype.kind in "bui":
+            found[name] = scaled(found[name], scale[name], dtype)
     ready = {
-        name: _convert(name, wanted[name], array, lengths, dtype)
-        for name, array in found.items()
+        name: _convert(name, wanted[name], array, lengths, dtype) for name, array in found.items()
     }
     for name, item in graph.data.items():
         if name not in wanted:
@@ -86,10 +92,14 @@ def _count_samples(found: Mapping[str, Array]) -> int:
     return samples
 
 
-def _lengths(
+def measure_lengths(
     graph: Graph, found: Mapping[str, Array], arrays: Mapping[str, Any], samples: int
 ) -> tuple[dict[str, int], dict[str, Array]]:
-    """The length of each run-time size: of the arrays, and of each sample."""
+    """The length of each run-time size: the longest sample's, and of each sample.
+
+    found: arrays by input name; arrays: those and `NAME.length`. Raises DataError where arrays of one
+    run-time size disagree, and where a sample is too short for some layer or longer than its array.
+    """
     padded: dict[str, tuple[int, str]] = {}
     valid: dict[str, tuple[Array, str]] = {}
     for name, array in found.items():
@@ -159,9 +169,7 @@ def _shape_message(name: str, kind: Any, array: Array) -> str:
 def _convert(
     name: str, item: DataInput, array: Array, lengths: Mapping[str, int], dtype: str
 ) -> Array:
-    expected = tuple(
-        size if isinstance(size, int) else None for size in item.type.shape
-    )
+    expected = tuple(size if isinstance(size, int) else None for size in item.type.shape)
     if any(e is not None and e != n for e, n in zip(expected, array.shape[1:], strict=True)):
         raise DataError(_shape_message(name, item.type, array))
     cut = tuple(
@@ -184,6 +192,15 @@ def _convert(
     return np.ascontiguousarray(array, dtype)
 
 
+def scaled(array: Array, scale: Scale, dtype: str) -> Array:
+    """array * factor + offset, computed in `dtype`."""
+    number = np.dtype(dtype).type
+    result = np.multiply(array, number(scale.factor), dtype=dtype)
+    if scale.offset:
+        result += number(scale.offset)
+    return np.asarray(result)
+
+
 def _implicit(
     item: DataInput, samples: int, valid: Mapping[str, Array], dtype: str, key: tuple[int, int]
 ) -> Array:
@@ -202,4 +219,5 @@ def _implicit(
 
 
 def _extent(extent: Extent, valid: Mapping[str, Array]) -> Array:
-    return np.maximum(0, (valid[extent.symbol] + extent.offset) // extent.divisor)
+    steps: Array = np.maximum(0, (valid[extent.symbol] + extent.offset) // extent.divisor)
+    return steps
