@@ -240,4 +240,5 @@ CODES: dict[str, str] = {
     "W0001": "a parameter that no loss reaches",
     "W0002": "a value that nothing uses",
     "W0003": "a setting or statement that has no effect",
+    "W0004": "ties that together make numbers of one parameter equal",
 }

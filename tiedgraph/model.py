@@ -23,7 +23,8 @@ from tiedgraph.runtime.batch import Batch, prepare
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.program import Numbers, Program
 from tiedgraph.ties.assign import assign
-from tiedgraph.ties.view import layout, read
+from tiedgraph.ties.layout import read
+from tiedgraph.ties.view import layout
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -168,6 +168,8 @@ class Tie:
     kind: a name in `tiedgraph.ties.TIE_KINDS`: hard | index_map | soft | shared.
     members: for `a = view(b)` two members, of which the second has the view's steps.
     settings: `by hash(free=512)` and the entries of soft ties.
+    saves: how many numbers fewer the model has through it; `resolve_ties` counts. What several ties
+      say alike is counted for the first of them.
     """
 
     id: str
@@ -176,6 +178,7 @@ class Tie:
     settings: tuple[tuple[str, Any], ...] = ()
     text: str = ""
     span: Span | None = field(default=None, compare=False, repr=False)
+    saves: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ir.types import bind, elements
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.schedule import Schedule
-from tiedgraph.ties.view import Indexed, Strided, layout
+from tiedgraph.ties.layout import Indexed, Strided, contiguous
+from tiedgraph.ties.view import layout
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,5 @@ def plan_parameters(graph: Graph, reached: frozenset[str]) -> Parameters:
         if first == param.id:
             expanded[param.id] = place(elements(param.shape))
             maps[param.id] = (param.view.storage, found)
-        layouts[param.id] = (expanded[first].offset, _contiguous(param.shape))
+        layouts[param.id] = (expanded[first].offset, contiguous(param.shape))
     return Parameters(storages, end, expanded, maps, layouts, top)
-
-
-def _contiguous(shape: tuple[int, ...]) -> Strided:
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return Strided(0, shape, tuple(reversed(strides)))

@@ -15,7 +15,8 @@ import numpy as np
 
 from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ops import BY_NAME
-from tiedgraph.ties.view import layout, pull_back, read
+from tiedgraph.ties.layout import pull_back, read
+from tiedgraph.ties.view import layout
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Samples = list[Array]  # one array a sample
@@ -150,9 +151,7 @@ def _add(
             continue
         before = gradients.get(name)
         gradients[name] = (
-            list(column)
-            if before is None
-            else [a + b for a, b in zip(before, column, strict=True)]
+            list(column) if before is None else [a + b for a, b in zip(before, column, strict=True)]
         )
     for name, gradient in zip(node.params, own, strict=False):
         if gradient is not None:

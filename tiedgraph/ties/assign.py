@@ -9,7 +9,8 @@ import numpy as np
 
 from tiedgraph.diagnostics import nearest
 from tiedgraph.ir.graph import Graph
-from tiedgraph.ties.view import Array, entries, layout
+from tiedgraph.ties.layout import Array, entries
+from tiedgraph.ties.view import layout
 
 
 def assign(graph: Graph, free: Mapping[str, Array], given: Mapping[str, Any]) -> dict[str, Array]:

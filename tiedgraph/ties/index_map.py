@@ -1,23 +1,29 @@
 """Index maps: ties inside one parameter, `tie hard w by ...`.
 
-A map says for every entry which free number it is, and by what constant it is multiplied. Maps over
-rows and columns act on the first two axes; every position of the others has free numbers of its own.
+A map says for every entry which free number it is, and by what constant it is multiplied. Maps
+over rows and columns act on the first two axes; every position of the others has free numbers of
+its own.
 """
 
 from __future__ import annotations
 
-import io
-import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tiedgraph.ties.view import Array, IndexMap, Shape, ViewError
+from tiedgraph.diagnostics import Diagnostics, nearest
+from tiedgraph.ir.graph import Graph, Tie
+from tiedgraph.ir.types import shape_text
+from tiedgraph.ties.edge import Edge
+from tiedgraph.ties.layout import Array, Shape
+from tiedgraph.ties.map_file import read_integers
+from tiedgraph.ties.view import IndexMap, ViewError, map_step
 
-MAX_FILE = 2**28  # bytes of a map's file
+MAX_ENTRIES = 2**26  # of a parameter under an index map; each takes 8 to 16 bytes
 
 
 @dataclass(frozen=True)
@@ -30,53 +36,82 @@ class MapKind:
     make: Callable[[Shape, Mapping[str, Any], Path | None], IndexMap]
 
 
-def make_map(
-    name: str, shape: Shape, given: Mapping[str, Any], root: Path | None
-) -> IndexMap:
+def map_edges(graph: Graph, tie: Tie, diagnostics: Diagnostics, root: Path | None) -> list[Edge]:
+    """`tie hard w by NAME(...)`: w through free numbers that no parameter declares."""
+    settings = dict(tie.settings)
+    name = str(settings.pop("map"))
+    edges = []
+    for member in tie.members:
+        if member.path not in graph.params:
+            inside = graph.instances[member.path].params
+            diagnostics.error(
+                "E0408",
+                f"an index map is for one parameter, and '{member.path}' is a layer or block",
+                member.span,
+                hint=f"name one of its parameters: {', '.join(inside[:4])}" if inside else "",
+            )
+            continue
+        param = graph.params[member.path]
+        try:
+            made = make_map(name, param.shape, settings, root)
+        except ViewError as error:
+            others = [(param.span, f"makes '{param.id}', {shape_text(param.shape)}")]
+            diagnostics.error(error.code, error.message, tie.span, others=others, hint=error.hint)
+            continue
+        edges.append(Edge(param.id, "", (map_step(made),), tie, member.span, tie.span))
+    return edges
+
+
+def make_map(name: str, shape: Shape, given: Mapping[str, Any], root: Path | None) -> IndexMap:
     """The map of a `by` clause for a parameter of this shape; raises ViewError.
 
     given: arguments by name, or by position under "0", "1", ... root: the compiled file's folder.
     """
     kind = MAPS.get(name)
     if kind is None:
-        from tiedgraph.diagnostics import nearest
-
-        hint = nearest(name, MAPS) or f"maps are {', '.join(MAPS)}"
+        hint = nearest(name, MAPS) or f"index maps are {', '.join(MAPS)}"
         raise ViewError("E0408", f"there is no index map '{name}'", hint)
     names = [argument for argument, _ in kind.arguments]
+    hint = f"write {name}({', '.join(names)})" if names else f"write {name} alone"
     options: dict[str, Any] = {}
     for key, value in given.items():
         if key.isdigit():
             if int(key) >= len(names):
-                raise ViewError("E0408", f"{name} takes {len(names)} arguments")
+                raise ViewError("E0408", f"{name} takes no argument number {int(key) + 1}", hint)
             key = names[int(key)]
         if key not in names:
-            hint = f"it has {', '.join(names)}" if names else "it has none"
             raise ViewError("E0408", f"{name} has no argument '{key}'", hint)
+        if key in options:
+            raise ViewError("E0408", f"argument '{key}' of {name} is given twice", hint)
         options[key] = value
     for argument, default in kind.arguments:
         if argument not in options:
             if default is ...:
-                raise ViewError("E0408", f"{name} needs its argument '{argument}'")
+                raise ViewError("E0408", f"{name} needs its argument '{argument}'", hint)
             options[argument] = default
-    return kind.make(shape, options, root)
+    if prod(shape) > MAX_ENTRIES:
+        message = f"{name} lists {prod(shape):,} entries; the limit is {MAX_ENTRIES:,}"
+        raise ViewError("E0501", message)
+    shown = ", ".join(f"{key}={_quoted(options[key])}" for key in names)
+    made = kind.make(shape, options, root)
+    return replace(made, text=f"{name}({shown})" if shown else name)
 
 
-def _text(shape: Shape) -> str:
-    return f"[{', '.join(map(str, shape))}]"
+def _quoted(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _matrix(name: str, shape: Shape, square: bool) -> tuple[int, int, int]:
     """Rows, columns, and entries of the remaining axes."""
     if len(shape) < 2 or (square and shape[0] != shape[1]):
         what = "as many rows as columns" if square else "rows and columns"
-        raise ViewError("E0408", f"{name} needs {what}, but the parameter is {_text(shape)}")
-    return shape[0], shape[1], int(np.prod(shape[2:]))
+        raise ViewError("E0408", f"{name} needs {what}, but the parameter is {shape_text(shape)}")
+    return shape[0], shape[1], prod(shape[2:])
 
 
 def _spread(index: Array, free: int, shape: Shape, scale: Array | None = None) -> IndexMap:
     """A map of rows and columns for all positions of the other axes."""
-    rest = int(np.prod(shape[2:]))
+    rest = prod(shape[2:])
     inside = index[:, :, None] >= 0
     full = np.where(inside, index[:, :, None] * rest + np.arange(rest), -1).reshape(shape)
     if scale is not None:
@@ -96,11 +131,11 @@ def _mix(numbers: Array) -> Array:
 
 def _hash(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
     free, seed = options["free"], options["seed"]
-    count = int(np.prod(shape))
+    count = prod(shape)
     if not isinstance(free, int) or not 1 <= free <= count:
         raise ViewError(
             "E0408",
-            f"hash needs 1 to {count} free numbers for {_text(shape)}, not {free}",
+            f"hash needs 1 to {count} free numbers for {shape_text(shape)}, not {free}",
             "such as hash(free=512)",
         )
     if not isinstance(seed, int) or seed < 0:
@@ -145,7 +180,7 @@ def _block_diagonal(shape: Shape, options: Mapping[str, Any], root: Path | None)
     if not isinstance(blocks, int) or blocks < 1 or rows % blocks or columns % blocks:
         raise ViewError(
             "E0408",
-            f"block_diagonal cannot cut {_text(shape)} into {blocks} equal blocks",
+            f"block_diagonal cannot cut {shape_text(shape)} into {blocks} equal blocks",
             f"the number must divide {rows} and {columns}",
         )
     high, wide = rows // blocks, columns // blocks
@@ -158,13 +193,10 @@ def _block_diagonal(shape: Shape, options: Mapping[str, Any], root: Path | None)
 def _file(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexMap:
     name = options["file"]
     if not isinstance(name, str):
-        raise ViewError("E0408", f'map needs the name of a file, such as map("groups.npy"), not {name}')
-    index = _read_integers(name, root)
-    if index.shape != shape:
         raise ViewError(
-            "E0408",
-            f"the map in '{name}' is {_text(index.shape)}, but the parameter is {_text(shape)}",
+            "E0408", f'map needs the name of a file, such as map("groups.npy"), not {name}'
         )
+    index = read_integers(name, shape, root)
     free = int(index.max(initial=-1)) + 1
     if index.size and (index.min() < -1 or free > index.size):
         raise ViewError(
@@ -184,35 +216,6 @@ def _file(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexM
     return IndexMap((free,), index.astype(np.int64))
 
 
-def _read_integers(name: str, root: Path | None) -> Array:
-    """An array of integers from a `.npy` file inside the compiled file's folder tree."""
-    if root is None:
-        raise ViewError("E0503", f"a model compiled from text cannot read '{name}'")
-    if "\0" in name or Path(name).is_absolute():
-        raise ViewError("E0503", f"'{name}' must be a path relative to the model's file")
-    place = (root / name).resolve()
-    if not place.is_relative_to(root.resolve()):
-        raise ViewError("E0503", f"'{name}' leaves the folder of the model's file")
-    try:
-        about = place.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise ViewError("E0502", f"'{name}' is not a file")
-        if about.st_nlink > 1:
-            raise ViewError("E0503", f"'{name}' is a hard link to a file that may lie elsewhere")
-        if about.st_size > MAX_FILE:
-            raise ViewError("E0501", f"'{name}' has {about.st_size} bytes of {MAX_FILE} allowed")
-        content = place.read_bytes()
-    except OSError as error:
-        raise ViewError("E0502", f"'{name}' cannot be read: {error.strerror}") from None
-    try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise ViewError("E0502", f"'{name}' is not a .npy file: {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
-        raise ViewError("E0408", f"'{name}' must hold one array of integers")
-    return array
-
-
 MAP_KINDS = (
     MapKind(
         "hash",
@@ -223,7 +226,7 @@ MAP_KINDS = (
     ),
     MapKind(
         "circulant",
-        "Each row is the one above moved on by one: w[i, j] = c[(i - j) mod n] (Cheng et al. 2015).",
+        "Each row is the one above moved on by one, w[i, j] = c[(i - j) mod n]: Cheng et al. 2015.",
         (),
         _circulant,
     ),

@@ -1,8 +1,7 @@
 """Views: how a tied parameter is read off the numbers of another.
 
 Every view is linear, and each entry of what it makes is one entry of what it reads times a constant
-(or zero). So a chain of views is either strides, which cost nothing, or an index map with
-coefficients, which is a gather before a step and a scatter-add after it.
+(or zero). So a chain of views has a layout: strides or an index map.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 
+from tiedgraph.diagnostics import nearest
 from tiedgraph.ir.graph import Step
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int, ...]
+from tiedgraph.ties.layout import Array, Indexed, Layout, Shape, Strided
 
 
 class ViewError(Exception):
@@ -30,158 +29,42 @@ class ViewError(Exception):
         self.hint = hint
 
 
-# ---------------------------------------------------------------- layouts
-
-
-@dataclass(frozen=True)
-class Strided:
-    """Entry (i, j, ...) of the parameter is number `offset + i strides[0] + ...` of the storage."""
-
-    offset: int
-    shape: Shape
-    strides: Shape
-
-
-@dataclass(frozen=True, eq=False)
-class Indexed:
-    """Entry e of the parameter is `coefficient[e] * storage[index[e]]`, zero where index is -1.
-
-    index: int64 in the parameter's shape. coefficient: float64 likewise, or None for all ones.
-    """
-
-    shape: Shape
-    index: Array
-    coefficient: Array | None = None
-
-
-Layout = Strided | Indexed
+# ---------------------------------------------------------------- index maps as steps
 
 
 @dataclass(frozen=True, eq=False)
 class IndexMap:
-    """A step that is an index map already: `by hash(...)`, `by symmetric`, a file."""
+    """Entries of a parameter from free numbers: `by hash(...)`, `by symmetric`, a file.
+
+    free: shape of the free numbers. index: for each entry of the parameter the place in them, in C
+    order, or -1 for a fixed zero. text: as the file says it.
+    """
 
     free: Shape
     index: Array
     coefficient: Array | None = None
+    text: str = ""
 
 
-def layout(steps: Sequence[Step], shape: Sequence[int]) -> Layout:
-    """Where the entries of a view lie in its storage, by strides where there are any.
-
-    steps: first applied first. shape: of the storage.
-    """
-    return _layout(tuple(steps), tuple(shape))
+MAP = "map"  # the step that reads through an index map; users write it as `by`
 
 
-@lru_cache(maxsize=4096)
-def _layout(steps: tuple[Step, ...], shape: Shape) -> Layout:
-    if all(VIEWS[step.name].strided for step in steps if step.name in VIEWS) and not any(
-        step.name == "map" for step in steps
-    ):
-        found = _strides(steps, shape)
-        if found is not None:
-            return found
-    index = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-    scale: Array | None = None
-    for step in steps:
-        if step.name == "map":
-            chosen: IndexMap = dict(step.arguments)["map"]
-            inside = chosen.index >= 0
-            flat = index.reshape(-1)
-            picked = np.where(inside, flat[np.where(inside, chosen.index, 0)], -1)
-            if scale is not None:
-                scale = scale.reshape(-1)[np.where(inside, chosen.index, 0)]
-            if chosen.coefficient is not None:
-                scale = chosen.coefficient if scale is None else scale * chosen.coefficient
-            index = picked
-            continue
-        view = VIEWS[step.name]
-        options = _options(view, step)
-        factor = view.factor(options)
-        index = view.apply(index, options)
-        if scale is not None:
-            scale = view.apply(scale, options)
-        if factor != 1.0:
-            scale = np.full(index.shape, factor) if scale is None else scale * factor
-    index = np.ascontiguousarray(index)
-    if scale is not None:
-        scale = np.ascontiguousarray(scale, np.float64)
-    return Indexed(index.shape, index, scale)
+def map_step(chosen: IndexMap) -> Step:
+    """An index map as the first step of a view; its operand is the free numbers."""
+    return Step(MAP, ((MAP, chosen),))
 
 
-def _strides(steps: tuple[Step, ...], shape: Shape) -> Strided | None:
-    """Lets NumPy take the views of an array that nobody fills; None where it would copy."""
-    base = np.empty(shape, np.int8)
-    array = base
-    for step in steps:
-        view = VIEWS[step.name]
-        options = _options(view, step)
-        if view.name == "reshape":
-            try:
-                array = np.reshape(array, options["shape"], copy=False)
-            except ValueError:
-                return None
-        else:
-            array = view.apply(array, options)
-    start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    if array.size == 0:
-        start = 0
-    return Strided(int(start), array.shape, tuple(int(s) for s in array.strides))
-
-
-def read(where: Layout, storage: Array) -> Array:
-    """The parameter's values, given its storage's (any shape, C order)."""
-    flat = np.ascontiguousarray(storage).reshape(-1)
-    if isinstance(where, Strided):
-        item = flat.itemsize
-        return np.lib.stride_tricks.as_strided(
-            flat[where.offset :], where.shape, [s * item for s in where.strides], writeable=False
-        )
-    result = np.where(where.index >= 0, flat[np.maximum(where.index, 0)], 0)
-    return result if where.coefficient is None else result * where.coefficient
-
-
-def entries(where: Layout) -> tuple[Array, Array]:
-    """Index (-1 for fixed zeros) and coefficient of every entry, in the parameter's shape."""
-    if isinstance(where, Indexed):
-        scale = where.coefficient
-        return where.index, np.ones(where.shape) if scale is None else scale
-    grid = np.full(where.shape, where.offset, np.int64)
-    for axis, (size, stride) in enumerate(zip(where.shape, where.strides, strict=True)):
-        steps = np.arange(size, dtype=np.int64) * stride
-        grid += steps.reshape([-1 if a == axis else 1 for a in range(len(where.shape))])
-    return grid, np.ones(where.shape)
-
-
-def pull_back(where: Layout, gradient: Array, shape: Sequence[int]) -> Array:
-    """The adjoint of `read`: a parameter's gradient, summed into an array of the storage's shape."""
-    index, scale = entries(where)
-    flat = np.zeros(int(np.prod(tuple(shape))), np.asarray(gradient).dtype)
-    inside = index >= 0
-    np.add.at(flat, index[inside], (gradient * scale)[inside])
-    return flat.reshape(tuple(shape))
-
-
-def same(a: Layout, b: Layout) -> bool:
-    """Whether two layouts of one storage read the same numbers."""
-    if isinstance(a, Strided) and isinstance(b, Strided):
-        used = [axis for axis, size in enumerate(a.shape) if size > 1]
-        return (
-            a.shape == b.shape
-            and a.offset == b.offset
-            and all(a.strides[axis] == b.strides[axis] for axis in used)
-        )
-    if a.shape != b.shape:
-        return False
-    (index, scale), (other, factor) = entries(a), entries(b)
-    zero = index < 0
-    return bool(np.array_equal(index, other) and np.array_equal(scale[~zero], factor[~zero]))
+def step_map(step: Step) -> IndexMap:
+    """The index map of a `map` step."""
+    chosen = dict(step.arguments)[MAP]
+    assert isinstance(chosen, IndexMap)
+    return chosen
 
 
 # ---------------------------------------------------------------- the views
 
 Options = Mapping[str, Any]
+MAX_FACTOR = 1e6
 
 
 @dataclass(frozen=True)
@@ -221,19 +104,21 @@ def _axes(value: Any, rank: int, what: str) -> tuple[int, ...]:
     ):
         raise ViewError(
             "E0404",
-            f"{what} needs each of the {rank} axes once, not {_text(value)}",
+            f"{what} needs each of the {rank} axes once, not {value_text(value)}",
             f"such as [{', '.join(str(i) for i in reversed(range(rank)))}]",
         )
     return tuple(v % rank for v in value)
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def _check_transpose(shape: Shape, options: Options) -> None:
     if len(shape) < 2:
-        raise ViewError("E0404", f"transpose needs two axes, and {_text(shape)} has {len(shape)}")
+        raise ViewError(
+            "E0404", f"transpose needs two axes, and {value_text(shape)} has {len(shape)}"
+        )
 
 
 def _check_flip(shape: Shape, options: Options) -> None:
@@ -244,7 +129,9 @@ def _check_rotate(shape: Shape, options: Options) -> None:
     if not isinstance(options["k"], int):
         raise ViewError("E0404", f"rotate90 turns k quarters, an integer, not {options['k']}")
     if len(shape) < 2:
-        raise ViewError("E0404", f"rotate90 needs two axes, and {_text(shape)} has {len(shape)}")
+        raise ViewError(
+            "E0404", f"rotate90 needs two axes, and {value_text(shape)} has {len(shape)}"
+        )
 
 
 def _check_permute(shape: Shape, options: Options) -> None:
@@ -254,11 +141,11 @@ def _check_permute(shape: Shape, options: Options) -> None:
 def _check_reshape(shape: Shape, options: Options) -> None:
     target = options["shape"]
     good = isinstance(target, tuple) and all(isinstance(n, int) and n > 0 for n in target)
-    if not good or int(np.prod(target)) != int(np.prod(shape)):
+    if not good or prod(target) != prod(shape):
         raise ViewError(
             "E0404",
-            f"{_text(shape)} cannot be reshaped to {_text(target)}",
-            f"the new sizes must multiply to {int(np.prod(shape))}",
+            f"{value_text(shape)} cannot be reshaped to {value_text(target)}",
+            f"the new sizes must multiply to {prod(shape)}",
         )
 
 
@@ -286,11 +173,16 @@ def _apply_slice(array: Array, options: Options) -> Array:
 
 def _check_scale(shape: Shape, options: Options) -> None:
     number = options["factor"]
-    if not isinstance(number, int | float) or number == 0 or not np.isfinite(number):
-        raise ViewError("E0404", f"scale multiplies by a number other than 0, not {number}")
+    good = isinstance(number, int | float) and not isinstance(number, bool) and isfinite(number)
+    if not good or not 1 / MAX_FACTOR <= abs(number) <= MAX_FACTOR:
+        raise ViewError(
+            "E0404",
+            f"scale multiplies by a number, not by {value_text(number)}",
+            f"its size must lie between {1 / MAX_FACTOR:g} and {MAX_FACTOR:g}",
+        )
 
 
-def _step(name: str, **arguments: Any) -> Step:
+def make_step(name: str, **arguments: Any) -> Step:
     return Step(name, tuple(arguments.items()))
 
 
@@ -301,7 +193,7 @@ VIEW_KINDS = (
         (),
         _check_transpose,
         lambda array, options: array.transpose(),
-        lambda shape, options: _step("transpose"),
+        lambda shape, options: make_step("transpose"),
     ),
     ViewKind(
         "flip",
@@ -309,7 +201,7 @@ VIEW_KINDS = (
         (("axis", -1),),
         _check_flip,
         lambda array, options: np.flip(array, options["axis"]),
-        lambda shape, options: _step("flip", axis=options["axis"]),
+        lambda shape, options: make_step("flip", axis=options["axis"]),
     ),
     ViewKind(
         "rotate90",
@@ -317,7 +209,7 @@ VIEW_KINDS = (
         (("k", 1),),
         _check_rotate,
         lambda array, options: np.rot90(array, options["k"], axes=(-2, -1)),
-        lambda shape, options: _step("rotate90", k=-options["k"]),
+        lambda shape, options: make_step("rotate90", k=-options["k"]),
     ),
     ViewKind(
         "permute",
@@ -325,8 +217,9 @@ VIEW_KINDS = (
         (("axes", ...),),
         _check_permute,
         lambda array, options: array.transpose(options["axes"]),
-        lambda shape, options: _step(
-            "permute", axes=tuple(int(i) for i in np.argsort(_axes(options["axes"], len(shape), "")))
+        lambda shape, options: make_step(
+            "permute",
+            axes=tuple(int(i) for i in np.argsort(_axes(options["axes"], len(shape), ""))),
         ),
     ),
     ViewKind(
@@ -335,7 +228,7 @@ VIEW_KINDS = (
         (("shape", ...),),
         _check_reshape,
         lambda array, options: array.reshape(options["shape"]),
-        lambda shape, options: _step("reshape", shape=tuple(shape)),
+        lambda shape, options: make_step("reshape", shape=tuple(shape)),
     ),
     ViewKind(
         "slice",
@@ -351,7 +244,7 @@ VIEW_KINDS = (
         (),
         lambda shape, options: None,
         lambda array, options: array,
-        lambda shape, options: _step("negate"),
+        lambda shape, options: make_step("negate"),
         factor=lambda options: -1.0,
         strided=False,
     ),
@@ -361,7 +254,7 @@ VIEW_KINDS = (
         (("factor", ...),),
         _check_scale,
         lambda array, options: array,
-        lambda shape, options: _step("scale", factor=1.0 / options["factor"]),
+        lambda shape, options: make_step("scale", factor=1.0 / options["factor"]),
         factor=lambda options: float(options["factor"]),
         strided=False,
     ),
@@ -370,7 +263,7 @@ VIEW_KINDS = (
 VIEWS: dict[str, ViewKind] = {view.name: view for view in VIEW_KINDS}
 
 
-def _options(view: ViewKind, step: Step) -> dict[str, Any]:
+def options_of(view: ViewKind, step: Step) -> dict[str, Any]:
     """The view's arguments with defaults; those by position are named "0", "1", ..."""
     names = [name for name, _ in view.arguments]
     found: dict[str, Any] = {}
@@ -402,15 +295,13 @@ def check_step(step: Step, shape: Shape) -> Shape:
     """The shape that a step makes of a shape; raises ViewError."""
     view = VIEWS.get(step.name)
     if view is None:
-        from tiedgraph.diagnostics import nearest
-
         known = ", ".join(VIEWS)
         raise ViewError(
             "E0404",
             f"there is no view '{step.name}' that is linear in the parameter",
             nearest(step.name, VIEWS) or f"views are {known}",
         )
-    options = _options(view, step)
+    options = options_of(view, step)
     view.check(shape, options)
     made: Shape = view.apply(np.empty(shape, np.int8), options).shape
     return made
@@ -419,4 +310,78 @@ def check_step(step: Step, shape: Shape) -> Shape:
 def inverse(step: Step, shape: Shape) -> Step | None:
     """The step that undoes `step` on an operand of `shape`; None where none does."""
     view = VIEWS[step.name]
-    return view.inverse(shape, _options(view, step))
+    return view.inverse(shape, options_of(view, step))
+
+
+# ---------------------------------------------------------------- layouts of views
+
+
+def layout(steps: Sequence[Step], shape: Sequence[int]) -> Layout:
+    """Where the entries of a view lie in its storage, by strides where there are any.
+
+    steps: first applied first. shape: of the storage. Nothing is allocated for strides; an index
+    map takes 8 bytes an entry, and 8 more where there are coefficients.
+    """
+    steps, start = tuple(steps), tuple(shape)
+    if is_strided(steps, start):
+        found = strides(steps, start)
+        assert found is not None
+        return found
+    index = np.arange(prod(start), dtype=np.int64).reshape(start)
+    scale: Array | None = None
+    factor = 1.0
+    for step in steps:
+        if step.name == MAP:
+            index, scale = _through_map(step_map(step), index, scale)
+            continue
+        view = VIEWS[step.name]
+        options = options_of(view, step)
+        index = view.apply(index, options)
+        if scale is not None:
+            scale = view.apply(scale, options)
+        factor *= view.factor(options)
+    index = np.ascontiguousarray(index)
+    if scale is not None:
+        scale = np.ascontiguousarray(scale * factor, np.float64)
+    elif factor != 1.0:
+        scale = np.full(index.shape, factor)
+    return Indexed(index.shape, index, scale)
+
+
+def is_strided(steps: Sequence[Step], shape: Sequence[int]) -> bool:
+    """Whether strides read the view, so that it costs no memory."""
+    plain = all(step.name in VIEWS and VIEWS[step.name].strided for step in steps)
+    return plain and strides(tuple(steps), tuple(shape)) is not None
+
+
+def _through_map(chosen: IndexMap, index: Array, scale: Array | None) -> tuple[Array, Array | None]:
+    """Entries that an index map picks out of those found so far."""
+    inside = chosen.index >= 0
+    at = np.where(inside, chosen.index, 0)
+    picked = np.where(inside, index.reshape(-1)[at], -1)
+    if scale is not None:
+        scale = scale.reshape(-1)[at]
+    if chosen.coefficient is not None:
+        scale = chosen.coefficient if scale is None else scale * chosen.coefficient
+    return picked, scale
+
+
+@lru_cache(maxsize=4096)
+def strides(steps: tuple[Step, ...], shape: Shape) -> Strided | None:
+    """Lets NumPy take the views of an array that nobody fills; None where it would copy."""
+    base = np.empty(shape, np.int8)
+    array = base
+    for step in steps:
+        view = VIEWS[step.name]
+        options = options_of(view, step)
+        if view.name == "reshape":
+            try:
+                array = np.reshape(array, options["shape"], copy=False)
+            except ValueError:
+                return None
+        else:
+            array = view.apply(array, options)
+    start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    if array.size == 0:
+        start = 0
+    return Strided(int(start), array.shape, tuple(int(s) for s in array.strides))

@@ -1,0 +1,82 @@
+"""Reads the file of `by map("groups.npy")`, trusting nothing in it."""
+
+from __future__ import annotations
+
+import io
+import stat
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from tiedgraph.ir.types import shape_text
+from tiedgraph.ties.layout import Array, Shape
+from tiedgraph.ties.view import ViewError
+
+MAX_FILE = 2**30  # bytes
+
+
+def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
+    """Integers of the given shape from a `.npy` file inside the folder tree of the compiled file.
+
+    Raises ViewError: E0503 for a path that leads out of the tree, E0502 for what cannot be read,
+    E0501 for a file that is too large, E0408 for other shapes or types.
+    """
+    content = _content(name, root)
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ViewError(
+                "E0502", f"'{name}' is a .npy file of version {version}, not 1.0 or 2.0"
+            )
+        if version == (1, 0):
+            found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            found, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    except (ValueError, EOFError, TypeError) as error:
+        raise ViewError("E0502", f"'{name}' is not a .npy file: {_first_line(error)}") from None
+    if dtype.kind not in "iu":
+        raise ViewError("E0408", f"'{name}' must hold integers, not {dtype}")
+    if found != shape:
+        raise ViewError(
+            "E0408",
+            f"the map in '{name}' is {shape_text(found)}, but the parameter is {shape_text(shape)}",
+        )
+    if len(content) - stream.tell() != prod(found) * dtype.itemsize:
+        raise ViewError("E0502", f"'{name}' is damaged: its length is not that of {list(found)}")
+    flat = np.frombuffer(content, dtype, offset=stream.tell())
+    return flat.reshape(found, order="F" if fortran else "C")
+
+
+def _content(name: str, root: Path | None) -> bytes:
+    if root is None:
+        raise ViewError(
+            "E0503",
+            f"a model that comes as text has no folder to read '{name}' from",
+            "put the model in a file beside it",
+        )
+    inside = "the path is relative to the model's file and stays inside its folder"
+    if not name or "\0" in name or Path(name).is_absolute():
+        raise ViewError("E0503", f"'{name}' is no relative path", inside)
+    try:
+        place = (root / name).resolve()
+        if not place.is_relative_to(root.resolve()):
+            raise ViewError("E0503", f"'{name}' leaves the folder of the model's file", inside)
+        about = place.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ViewError("E0502", f"'{name}' is not a file")
+        if about.st_nlink > 1:
+            raise ViewError("E0503", f"'{name}' is a hard link, which may lead elsewhere")
+        if about.st_size > MAX_FILE:
+            raise ViewError(
+                "E0501", f"'{name}' has {about.st_size:,} bytes of {MAX_FILE:,} allowed"
+            )
+        return place.read_bytes()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        raise ViewError("E0502", f"'{name}' cannot be read: {reason}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
