@@ -112,8 +112,8 @@ def merge_entries(
     if itself is not None:
         diagnostics.error(
             "E0403",
-            f"'{itself.child}' cannot be {describe(itself.steps, itself.parent)}: that holds only "
-            f"for {found.free:,} of its {count:,} numbers",
+            f"'{itself.child}' is tied to a view of itself that disagrees, "
+            f"{describe(itself.steps, itself.parent)}: only {found.free:,} of its {count:,} numbers would be free",
             itself.tie.span,
             hint=_way_out(graph, known, index, scale),
         )
@@ -148,7 +148,7 @@ def _report_zero(
     zeros = int(found.forced.sum())
     alone = (e for e in wrong if merge(count, _equations([e], known)).forced.any())
     edge = next(alone, wrong[-1])
-    what = f"all numbers of '{known.owner}'"
+    what = f"all numbers of '{edge.child}'"
     if zeros < count:
         what = f"{zeros:,} of the {count:,} numbers of '{known.owner}'"
     diagnostics.error(

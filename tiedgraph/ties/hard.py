@@ -143,11 +143,13 @@ def _shapes_differ(graph: Graph, edge: Edge, made: Shape, diagnostics: Diagnosti
     child, parent = graph.params[edge.child], graph.params[edge.parent]
     view = describe(edge.steps, parent.id) if edge.steps else f"'{parent.id}'"
     hint = "tied parameters have one shape: change a layer's size, or read one through a view"
+    # A list names its parent first, where a view names it last.
+    left, right = (child, parent) if edge.steps else (parent, child)
+    whole = describe(edge.steps, right.id)
     if len(made) > 1 and made == child.shape[::-1]:
-        hint = f"say: tie hard {child.id} = transpose({describe(edge.steps, parent.id)})"
+        hint = f"say: tie hard {left.id} = transpose({whole})"
     elif prod(made) == prod(child.shape):
-        whole = describe(edge.steps, parent.id)
-        hint = f"say: tie hard {child.id} = reshape({whole}, {shape_text(child.shape)})"
+        hint = f"say: tie hard {left.id} = reshape({whole}, {shape_text(left.shape)})"
     diagnostics.error(
         "E0401",
         f"'{child.id}' is {shape_text(child.shape)}, but {view} is {shape_text(made)}",

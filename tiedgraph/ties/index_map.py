@@ -136,7 +136,7 @@ def _hash(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexM
         raise ViewError(
             "E0408",
             f"hash needs 1 to {count} free numbers for {shape_text(shape)}, not {free}",
-            "such as hash(free=512)",
+            f"such as hash(free={max(1, count // 4)})",
         )
     if not isinstance(seed, int) or seed < 0:
         raise ViewError("E0408", f"hash needs a seed of 0 or more, not {seed}")

@@ -34,8 +34,8 @@ def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
             found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         else:
             found, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, EOFError, TypeError) as error:
-        raise ViewError("E0502", f"'{name}' is not a .npy file: {_first_line(error)}") from None
+    except (ValueError, EOFError, TypeError):
+        raise ViewError("E0502", f"'{name}' is not a .npy file") from None
     if dtype.kind not in "iu":
         raise ViewError("E0408", f"'{name}' must hold integers, not {dtype}")
     if found != shape:
