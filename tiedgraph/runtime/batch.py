@@ -97,8 +97,8 @@ def measure_lengths(
 ) -> tuple[dict[str, int], dict[str, Array]]:
     """The length of each run-time size: the longest sample's, and of each sample.
 
-    found: arrays by input name; arrays: those and `NAME.length`. Raises DataError where arrays of one
-    run-time size disagree, and where a sample is too short for some layer or longer than its array.
+    found: arrays by input name; arrays: those and `NAME.length`. Raises DataError where arrays of
+    one run-time size disagree, and where a sample is too short for some layer or too long.
     """
     padded: dict[str, tuple[int, str]] = {}
     valid: dict[str, tuple[Array, str]] = {}
