@@ -1,7 +1,7 @@
 """The training loop: epochs, averages, early stopping, checkpoints, interruption, resuming.
 
-It works on anything that is `Trainable`, and its whole state beside the numbers is a `Position`. The
-order of samples follows from seed and epoch alone, so that a run that was stopped anywhere and
+It works on anything that is `Trainable`, and its whole state beside the numbers is a `Position`.
+The order of samples follows from seed and epoch alone, so that a run that was stopped anywhere and
 resumed ends with the same bits as one that was not.
 """
 
@@ -131,7 +131,7 @@ class Store(Protocol):
         """For messages."""
 
     def save(self, now: Snapshot, best: Snapshot | None, position: Position) -> None:
-        """Writes all of it, or leaves what was there. `best`: the numbers to use, if not `now`'s."""
+        """Writes all of it, or leaves what was there. best: the numbers to use, if not `now`'s."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -199,11 +199,11 @@ def fit(
 ) -> list[dict[str, float]]:
     """Trains up to `settings.epochs` epochs; answers the history, one row an epoch.
 
-    A row has epoch (from 1), step, rate, seconds, loss and metrics over the epoch's training batches,
-    and with validation data the same measured on them, named `validate_...`.
+    A row has epoch (from 1), step, rate, seconds, loss and metrics over the epoch's training
+    batches, and with validation data the same measured on them, named `validate_...`.
     start, best: what a store gave back, with the model restored to it. every: seconds between two
-    checkpoints within an epoch. With `keep = best` the model ends with the numbers of the epoch whose
-    monitored value was best (on validation data where there are any).
+    checkpoints within an epoch. With `keep = best` the model ends with the numbers of the epoch
+    whose monitored value was best (on validation data where there are any).
 
     Raises RunError when the loss or a gradient is not finite, Interrupted on Ctrl-C and, with a
     store, on SIGTERM; DataError for batches that do not fit.
@@ -329,13 +329,13 @@ class _Loop:
         name, position = self.settings.monitor, self.position
         value = measured.get(f"{VALIDATE}{name}", measured.get(name, math.nan))
         sign = -1.0 if self.model.larger_is_better(name) else 1.0
-        if position.best is None or sign * value < sign * position.best:
-            if math.isfinite(value):
-                position.best, position.best_epoch, position.waited = value, position.epoch, 0
-                if self.settings.keep == "best":
-                    self.best = self.model.snapshot()
-                return
-        position.waited += 1
+        better = position.best is None or sign * value < sign * position.best
+        if not better or not math.isfinite(value):
+            position.waited += 1
+            return
+        position.best, position.best_epoch, position.waited = value, position.epoch, 0
+        if self.settings.keep == "best":
+            self.best = self.model.snapshot()
 
     def _patience_is_over(self) -> bool:
         patience = self.settings.patience
@@ -402,7 +402,8 @@ def _signals(terminate: bool) -> Iterator[_Stop]:
         stop.signal = number
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM) if terminate else (signal.SIGINT,):
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM) if terminate else (signal.SIGINT,)
+    for number in numbers:
         handler = signal.getsignal(number)
         # An ignored signal stays ignored (nohup), and one that C code handles stays with it.
         if handler not in (signal.SIG_IGN, None):
