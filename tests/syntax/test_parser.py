@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -348,3 +349,24 @@ def test_the_grammar_has_no_conflicts() -> None:
     assert not conflicts(grammar_text())
     ambiguous = grammar_text()
     assert conflicts(ambiguous.replace('"-" unary -> negative', '"-" sum -> negative'))
+
+
+def test_the_deepest_trees_can_be_walked_recursively() -> None:
+    for text in (
+        "a = b" + " + b" * (DEPTH - 1),
+        "a = " + "f(" * (NESTING - 1) + "b" + ")" * (NESTING - 1),
+        "a = " + "-" * (DEPTH - 1) + "b",
+        "a = " + "(b + " * NESTING + "c" + ")" * NESTING,
+    ):
+        file = good(text)
+        assert file == good(f"{text}  ")
+        assert hash(file) == hash(good(text))
+        assert repr(file)
+
+
+def test_several_threads_may_parse_at_once() -> None:
+    text = "\n".join(f"a{i} = f(b, [1, 2], c=g(d)) |> e: h(3)" for i in range(50))
+    expected = good(text)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(good, [text] * 32):
+            assert found == expected
