@@ -113,7 +113,8 @@ def merge_entries(
         diagnostics.error(
             "E0403",
             f"'{itself.child}' is tied to a view of itself that disagrees, "
-            f"{describe(itself.steps, itself.parent)}: only {found.free:,} of its {count:,} numbers would be free",
+            f"{describe(itself.steps, itself.parent)}: "
+            f"only {found.free:,} of its {count:,} numbers would be free",
             itself.tie.span,
             hint=_way_out(graph, known, index, scale),
         )

@@ -213,7 +213,7 @@ def _file(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexM
             f"the map in '{name}' never uses free number {int(unused[0])} of {free}",
             "number the groups without gaps",
         )
-    return IndexMap((free,), index.astype(np.int64))
+    return IndexMap((free,), index)
 
 
 MAP_KINDS = (

@@ -34,7 +34,9 @@ def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
             found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         else:
             found, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, EOFError, TypeError):
+    except ViewError:
+        raise
+    except Exception:  # NumPy's reader of headers raises whatever its tokenizer does
         raise ViewError("E0502", f"'{name}' is not a .npy file") from None
     if dtype.kind not in "iu":
         raise ViewError("E0408", f"'{name}' must hold integers, not {dtype}")
@@ -46,7 +48,9 @@ def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
     if len(content) - stream.tell() != prod(found) * dtype.itemsize:
         raise ViewError("E0502", f"'{name}' is damaged: its length is not that of {list(found)}")
     flat = np.frombuffer(content, dtype, offset=stream.tell())
-    return flat.reshape(found, order="F" if fortran else "C")
+    if flat.size and flat.max() >= 2**62:
+        raise ViewError("E0408", f"'{name}' holds {flat.max()}, which is no index")
+    return flat.reshape(found, order="F" if fortran else "C").astype(np.int64, order="C")
 
 
 def _content(name: str, root: Path | None) -> bytes:
