@@ -30,6 +30,7 @@ FLOORS = {
     "compiler": 6,
     "explain": 6,
     "model": 6.5,
+    "gradients": 6.7,
     "api": 7,
     "cli": 8,
     "__init__": 7.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from tiedgraph.diagnostics import DataError, RunError, nearest
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
+from tiedgraph.passes.simplify import Mode
 from tiedgraph.passes.settings import TrainSettings, train_settings
 from tiedgraph.passes.ties import reached
 from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, prepare
+from tiedgraph.runtime.data import load
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.program import Numbers, Program
+from tiedgraph.runtime.train import Snapshot, Watch, evaluate, fit
 from tiedgraph.ties.assign import assign
 from tiedgraph.ties.layout import read
 from tiedgraph.ties.view import layout
@@ -73,7 +77,7 @@ class Model:
 
     # ------------------------------------------------------------ programs
 
-    def program(self, mode: compiler.Mode, outputs: Iterable[str] | None = None) -> Program:
+    def program(self, mode: Mode, outputs: Iterable[str] | None = None) -> Program:
         """The program for one use, compiled when first asked for."""
         key = (mode, None if outputs is None else tuple(sorted(outputs)))
         with self._lock:
@@ -143,11 +147,10 @@ class Model:
             self._needs_loss()
             tape, _, total = self._train(arrays, update=False)
             gradients = {}
-            for name, storage in self.checked.storages.items():
-                if storage.trainable and name in self.reached:
-                    region = self.numbers.plan.storages[name]
-                    part = total[region.offset : region.offset + region.size]
-                    gradients[name] = part.reshape(storage.shape).copy()
+            for name in self.trained:
+                region = self.numbers.plan.storages[name]
+                part = total[region.offset : region.offset + region.size]
+                gradients[name] = part.reshape(self.checked.storages[name].shape).copy()
             return _loss(self._sums(tape, total)), gradients
 
     def predict(self, outputs: Iterable[str] | None = None, **arrays: Any) -> dict[str, Array]:
@@ -188,6 +191,74 @@ class Model:
                 finish(counted) if finish else float(counted.reshape(-1)[0]) / max(1, samples)
             )
         return result
+
+    def larger_is_better(self, name: str) -> bool:
+        """Of the loss or one of the metrics, by its name in the history."""
+        for term in self.checked.metrics:
+            if term.name == name:
+                node = self.checked.nodes[self.checked.values[term.value].producer]
+                return BY_NAME[node.op].larger_is_better
+        return False
+
+    def fit(
+        self,
+        train: Any,
+        validate: Any = None,
+        *,
+        epochs: int | None = None,
+        batch: int | None = None,
+        watch: Watch | None = None,
+    ) -> list[dict[str, float]]:
+        """Trains with the settings of the file; answers one row of the history an epoch.
+
+        train, validate: a path, a mapping of arrays, or an iterable of batches. epochs, batch: in
+        place of the file's. Call it again to go on with `epochs` more. Raises DataError, RunError.
+        """
+        self._needs_loss()
+        settings = replace(
+            self.settings,
+            epochs=epochs or self.settings.epochs,
+            batch=batch or self.settings.batch,
+            seed=self.seed,
+        )
+        data = load(train, self.checked, self.dtype)
+        held_out = None if validate is None else load(validate, self.checked, self.dtype)
+        return fit(self, data, held_out, settings, watch=watch)
+
+    def evaluate(self, data: Any, batch: int = 256) -> dict[str, float]:
+        """Loss and metrics over all samples of a path, a mapping or an iterable of batches."""
+        return evaluate(self, load(data, self.checked, self.dtype), batch)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of everything that training changes."""
+        with self._lock:
+            plan = self.numbers.plan
+            kept = self.optimiser.slots
+            slots = {}
+            for name in self.trained:
+                region = plan.storages[name]
+                slots[name] = kept[:, region.offset : region.offset + region.size].copy()
+            return Snapshot(self.free, slots, self.steps, self.optimiser.steps)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Puts a snapshot of this model back."""
+        with self._lock:
+            for name, array in snapshot.numbers.items():
+                self.numbers.storage(name)[:] = np.asarray(array).reshape(-1)
+            for name, array in snapshot.slots.items():
+                region = self.numbers.plan.storages[name]
+                part = slice(region.offset, region.offset + region.size)
+                self.optimiser.slots[:, part] = np.asarray(array).reshape(-1, region.size)
+            self.steps, self.optimiser.steps = snapshot.steps, snapshot.updates
+
+    @property
+    def trained(self) -> list[str]:
+        """Owners that the optimiser moves: trainable, and reached by a loss."""
+        return [
+            name
+            for name, storage in self.checked.storages.items()
+            if storage.trainable and name in self.reached
+        ]
 
     # ------------------------------------------------------------ numbers
 

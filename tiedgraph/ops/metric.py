@@ -159,6 +159,7 @@ def _classes(name: str, doc: str, finish: Callable[[Array], float]) -> Op:
         forward=_right,
         emit=_emit_classes,
         finish=finish,
+        larger_is_better=name == "accuracy",
         flops=lambda attrs, inputs, output: elements(inputs[0]),
     )
 

@@ -242,6 +242,7 @@ class Op:
       invalid step reaches a valid one, and zero gradients stay zero), 0.0 for layers that read
       past the end, 1.0 where zeros or garbage could make NaN (log, division). A pass masks.
     inference(attrs): attrs for evaluation and prediction (dropout off); None if the same.
+    larger_is_better: for metrics, such as accuracy.
     finish(sums): for metrics, from the sums over all samples of the op's output vector.
     flops(attrs, inputs, output): operations of one sample forwards, given bound shapes.
     """
@@ -269,5 +270,6 @@ class Op:
     padding: float | Callable[[Any], float | None] | None = None
     inference: Callable[[Any], Any] | None = None
     finish: Callable[[Array], float] | None = None
+    larger_is_better: bool = False
     flops: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
     spelling: str = ""
