@@ -1,9 +1,9 @@
 """A folder of files that change together, or not at all.
 
-`manifest.json` names every file with its SHA-256. A new state is first written beside the old one, as
-`NAME.new`, then the manifest is renamed into its place, which is the moment of change, and only then
-are the files. Whoever reads takes of `NAME` and `NAME.new` the one that the manifest tells of, so that
-a process may be killed, or a disk be full, at any moment: the old state or the new one is whole.
+`manifest.json` names every file with its SHA-256. A new state is first written beside the old one,
+as `NAME.new`, then the manifest is renamed into its place, which is the moment of change, and only
+then are the files. Whoever reads takes of `NAME` and `NAME.new` the one that the manifest tells of.
+So a process may be killed, or a disk be full, at any moment: the old state or the new one is whole.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def commit(
     """Makes `files` and `derived` the state of a folder; answers the new manifest.
 
     about: what else the manifest says. derived: files that nothing reads back; they may be deleted.
-    before: the manifest that is there, None for a new folder. Only one process at a time may do this
-    (`lock`). Raises RunError, and leaves the state before, when anything cannot be written.
+    before: the manifest that is there, None for a new folder. Only one process at a time may do
+    this (`lock`). Raises RunError, and leaves the state before, when anything cannot be written.
     """
     contents = {**files, **derived}
     manifest = {
@@ -117,9 +117,7 @@ def commit(
         _remove(path / name for name in known if name not in contents)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise RunError(
-            f"{path} cannot be written: {reason}; what it held before is whole"
-        ) from None
+        raise RunError(f"{path} cannot be written: {reason}; its last state is whole") from None
     return manifest
 
 
@@ -194,8 +192,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
                     f"{path} is of format {manifest['format']}, and this version reads format "
                     f"{FORMAT}: use the version that wrote it"
                 )
-            for name in _listed(manifest):
-                _check_name(name)
+            for name, digest in _listed(manifest).items():
+                _check_entry(name, digest)
             return dict(manifest)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -205,12 +203,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     raise RunError(f"{path / MANIFEST} is damaged: it is not as it was written")
 
 
-def _check_name(name: str) -> None:
-    """Names of a manifest stay in its folder: RunError-free ValueError, read as damage."""
+def _check_entry(name: str, digest: Mapping[str, Any]) -> None:
+    """Names stay in the folder; ValueError otherwise."""
     pure = PurePosixPath(name)
     plain = pure.as_posix() == name and not pure.is_absolute() and "\0" not in name
     if not plain or ".." in pure.parts or name in (MANIFEST, LOCK, "."):
         raise ValueError(name)
+    if not isinstance(digest["bytes"], int) or not isinstance(digest["sha256"], str):
+        raise ValueError(digest)
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -272,9 +272,10 @@ def _refuse_links(path: Path, name: str) -> None:
 
 
 def _read(path: Path, most: int) -> bytes:
-    """At most one byte more than `most`; ordinary files only, links not followed."""
+    """The content, or its start where there is more; ordinary files only, links not followed."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
             raise OSError("it is not an ordinary file")
-        return file.read(most + 1)
+        return file.read(min(most, about.st_size) + 1)
