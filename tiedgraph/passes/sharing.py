@@ -125,7 +125,11 @@ def read_tie(
     if statement.view is None:
         return [Tie(name, "hard", members, (), text, statement.span)]
     read = _read_view(statement.view, lookup, diagnostics)
-    return [] if read is None else [Tie(name, "hard", (*members, read), (), text, statement.span)]
+    if read is None:
+        return []
+    # What is read owns the numbers: it comes last behind a view and first where all are equal.
+    members = (*members, read) if read.steps else (read, *members)
+    return [Tie(name, "hard", members, (), text, statement.span)]
 
 
 def _read_view(

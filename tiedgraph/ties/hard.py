@@ -139,12 +139,18 @@ def _edge(
     return [edge]
 
 
+def _is_first(edge: Edge) -> bool:
+    """Whether the file names the child before the parent."""
+    if edge.span is None or edge.parent_span is None:
+        return False
+    return edge.span.start < edge.parent_span.start
+
+
 def _shapes_differ(graph: Graph, edge: Edge, made: Shape, diagnostics: Diagnostics) -> None:
     child, parent = graph.params[edge.child], graph.params[edge.parent]
     view = describe(edge.steps, parent.id) if edge.steps else f"'{parent.id}'"
     hint = "tied parameters have one shape: change a layer's size, or read one through a view"
-    # A list names its parent first, where a view names it last.
-    left, right = (child, parent) if edge.steps else (parent, child)
+    left, right = (child, parent) if edge.steps or _is_first(edge) else (parent, child)
     whole = describe(edge.steps, right.id)
     if len(made) > 1 and made == child.shape[::-1]:
         hint = f"say: tie hard {left.id} = transpose({whole})"
