@@ -15,12 +15,14 @@ from tiedgraph.diagnostics import Diagnostics, Source
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.verify import verify
 from tiedgraph.passes.build import build
+from tiedgraph.passes.bundle import bundle
 from tiedgraph.passes.differentiate import differentiate
 from tiedgraph.passes.fuse import fuse
 from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
 from tiedgraph.passes.ties import resolve_ties
+from tiedgraph.syntax import ast
 from tiedgraph.syntax.parser import parse, read_source
 
 Observer = Callable[[str, object], None]
@@ -29,11 +31,22 @@ STAGES = ("ast", "graph", "ties", "backward", "schedule", "memory", "tape", "ker
 
 @dataclass(frozen=True)
 class Checked:
-    """A file that was read: its graph, None after errors, and everything there is to say."""
+    """A file that was read: its graph, None after errors, and everything there is to say.
+
+    root: the folder that it was read from, None for a text.
+    """
 
     source: Source | None
     graph: Graph | None
     diagnostics: Diagnostics
+    file: ast.File | None = None
+    root: Path | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """What the model is made from, itself first; see `bundle`."""
+        if self.file is None or self.graph is None:
+            return {}
+        return bundle(self.file, self.graph, self.root)
 
 
 def _nothing(stage: str, state: object) -> None:
@@ -87,7 +100,7 @@ def _check(
         return Checked(source, None, diagnostics)
     verify(graph, "ties")
     observe("ties", graph)
-    return Checked(source, graph, diagnostics)
+    return Checked(source, graph, diagnostics, file, root)
 
 
 def lower(

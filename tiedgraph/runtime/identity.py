@@ -1,4 +1,4 @@
-"""What saved numbers belong to: a model's text, its parameters and ties, and the tensors as bytes."""
+"""What saved numbers belong to: the text of a model, its parameters and ties; tensors as bytes."""
 
 from __future__ import annotations
 
