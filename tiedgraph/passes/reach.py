@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph
@@ -39,15 +39,28 @@ def check_outputs(graph: Graph, diagnostics: Diagnostics) -> None:
             )
 
 
-def warn_unreached(graph: Graph, diagnostics: Diagnostics) -> None:
-    """Parameters that no loss depends on are never trained."""
+def tied_names(graph: Graph) -> set[str]:
+    """Parameters that some tie names, by themselves or within an instance."""
+    found: set[str] = set()
+    for tie in graph.ties:
+        for member in tie.members:
+            instance = graph.instances.get(member.path)
+            found.update(instance.params if instance is not None else [member.path])
+    return found
+
+
+def warn_unreached(graph: Graph, among: Collection[str], diagnostics: Diagnostics) -> None:
+    """Parameters that no loss depends on are never trained.
+
+    among: those to look at; tied ones may be trained through others, so they wait for their ties.
+    """
     if not graph.losses:
         return
     needed = ancestors(graph, [term.value for term in graph.losses])
     lost: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         if name not in needed:
-            names = [param for param in node.params if graph.params[param].trainable]
+            names = [p for p in node.params if p in among and graph.params[p].trainable]
             if names:
                 lost.setdefault(node.instance, []).extend(names)
     for instance, names in lost.items():

@@ -29,7 +29,7 @@ from tiedgraph.ops.rules import Implicit, Op, OpError, ParamSpec
 from tiedgraph.passes import limits
 from tiedgraph.passes.arguments import signature
 from tiedgraph.passes.initial import choose_inits
-from tiedgraph.passes.reach import check_outputs, warn_unreached
+from tiedgraph.passes.reach import check_outputs, tied_names, warn_unreached
 from tiedgraph.passes.select import apply_overrides, resolve_selectors
 
 # For what an op refuses without a hint of its own.
@@ -58,7 +58,7 @@ def infer_shapes(graph: Graph, diagnostics: Diagnostics) -> Graph:
     graph = resolve_selectors(graph, diagnostics)
     check_outputs(graph, diagnostics)
     if not diagnostics.errors:
-        warn_unreached(graph, diagnostics)
+        warn_unreached(graph, graph.params.keys() - tied_names(graph), diagnostics)
     storages = {
         param.id: Storage(
             param.id, param.shape, param.init, param.trainable, param.fans, param.span

@@ -23,7 +23,7 @@ from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph, Param, Storage, View
 from tiedgraph.ir.types import elements
 from tiedgraph.ops import BY_NAME
-from tiedgraph.passes.reach import ancestors
+from tiedgraph.passes.reach import ancestors, tied_names, warn_unreached
 from tiedgraph.passes.together import Known, merge_entries, report_maps, report_unreached
 from tiedgraph.ties import KINDS_BY_NAME
 from tiedgraph.ties.chain import compact
@@ -54,7 +54,11 @@ def resolve_ties(graph: Graph, diagnostics: Diagnostics, root: Path | None = Non
     ties = tuple(replace(tie, saves=work.saves.get(tie.id, 0)) for tie in graph.ties)
     graph = graph.replace(params=params, ties=ties)
     graph = graph.replace(storages=_storages(graph, work.shapes))
-    _warn_inits(graph, diagnostics)
+    if not diagnostics.errors:
+        _warn_inits(graph, diagnostics)
+        trained = reached(graph)
+        lost = {n for n in tied_names(graph) if graph.params[n].view.storage not in trained}
+        warn_unreached(graph, lost, diagnostics)
     return graph
 
 
