@@ -56,18 +56,21 @@ def assign(graph: Graph, free: Mapping[str, Array], given: Mapping[str, Any]) ->
 
 
 def _target(graph: Graph, name: str, array: Array) -> tuple[Array, Array, str]:
-    """Storage entries and factors that an array of numbers is for."""
+    """Storage entries and factors that an array of numbers is for.
+
+    Under a name that is both, a shape that fits both is the parameter's.
+    """
     param = graph.params.get(name)
     storage = graph.storages.get(name)
+    if param is not None and array.shape == param.shape:
+        owner = param.view.storage
+        index, scale = entries(layout(param.view.steps, graph.storages[owner].shape))
+        return index.reshape(-1), scale.reshape(-1), owner
     if storage is not None and array.shape == storage.shape:
-        count = array.size
-        return np.arange(count), np.ones(count), name
-    shape = param.shape if param is not None else storage.shape if storage is not None else ()
-    if param is None or array.shape != param.shape:
-        raise ValueError(f"'{name}' is {list(shape)}, but the array given is {list(array.shape)}")
-    owner = param.view.storage
-    index, scale = entries(layout(param.view.steps, graph.storages[owner].shape))
-    return index.reshape(-1), scale.reshape(-1), owner
+        return np.arange(array.size), np.ones(array.size), name
+    shapes = [list(item.shape) for item in (param, storage) if item is not None]
+    known = " or ".join(map(str, [shapes[0], *(s for s in shapes[1:] if s != shapes[0])]))
+    raise ValueError(f"'{name}' is {known}, but the array given is {list(array.shape)}")
 
 
 def _close(a: Array, b: Array) -> bool:
