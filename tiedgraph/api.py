@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tiedgraph import compiler
 from tiedgraph.diagnostics import TieError
 from tiedgraph.model import Model
+from tiedgraph.runtime.checkpoint import read
+from tiedgraph.runtime.identity import Origin
 
 
 def compile(
@@ -28,7 +31,10 @@ def compile(
     Raises TieError, which carries all diagnostics.
     """
     found = compiler.check(path, define)
-    return _model(found, batch, dtype, seed, threads, samples)
+    if found.graph is None:
+        raise TieError(found.diagnostics)
+    origin = Origin(compiler.files_of(Path(path), found.graph), dict(define or {}), dtype, seed)
+    return _model(found, origin, batch, threads, samples)
 
 
 def compile_text(
@@ -43,29 +49,40 @@ def compile_text(
 ) -> Model:
     """The same from the text itself, which cannot import or read other files."""
     found = compiler.check_text(source, define)
-    return _model(found, batch, dtype, seed, threads, samples)
+    if found.graph is None:
+        raise TieError(found.diagnostics)
+    files = {f"{found.graph.name}.tie": source.encode()}
+    origin = Origin(files, dict(define or {}), dtype, seed)
+    return _model(found, origin, batch, threads, samples)
 
 
 def _model(
-    found: compiler.Checked, batch: int | None, dtype: str, seed: int, threads: int, samples: int
+    found: compiler.Checked, origin: Origin, batch: int | None, threads: int, samples: int
 ) -> Model:
-    if found.graph is None:
-        raise TieError(found.diagnostics)
+    assert found.graph is not None
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, not {batch}")
-    model = Model(found.graph, dtype=dtype, seed=seed, threads=threads, samples=samples)
-    mode = "train" if found.graph.losses else "predict"
+    model = Model(found.graph, origin, threads=threads, samples=samples)
     # Kernels are needed soon; those without run-time sizes can be had ready now.
     if not any(item.type.symbols for item in found.graph.data.values()):
-        model.program(mode).tape({})  # type: ignore[arg-type]
+        model.program("train" if found.graph.losses else "predict").tape({})
     return model
 
 
 def load(path: str | Path, *, threads: int = 2) -> Model:
     """A saved model: a run of `tiedgraph train`, or what `Model.save` wrote.
 
-    Raises RunError where it is damaged or its numbers are not of its model.
+    Raises RunError where it is damaged or its numbers are not of its model, and TieError where its
+    text cannot be compiled by this version.
     """
-    from tiedgraph.runtime.checkpoint import load as read_run
-
-    return read_run(Path(path), threads=threads)
+    saved = read(Path(path))
+    found = compiler.check(saved.main, saved.define)
+    if found.graph is None:
+        raise TieError(found.diagnostics)
+    saved.check(found.graph)
+    files = {name: saved.files[name] for name in saved.names}
+    origin = Origin(files, saved.define, saved.dtype, saved.seed)
+    model = Model(found.graph, origin, threads=threads)
+    now, best = saved.snapshot(found.graph)
+    model.restore(now if best is None else replace(now, numbers=best.numbers))
+    return model

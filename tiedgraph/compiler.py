@@ -23,6 +23,7 @@ from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
 from tiedgraph.passes.ties import resolve_ties
 from tiedgraph.syntax import ast
+from tiedgraph.syntax import ast
 from tiedgraph.syntax.parser import parse, read_source
 
 Observer = Callable[[str, object], None]
@@ -101,6 +102,31 @@ def _check(
     verify(graph, "ties")
     observe("ties", graph)
     return Checked(source, graph, diagnostics, file, root)
+
+
+def files_of(path: Path, graph: Graph) -> dict[str, bytes]:
+    """Everything that a checked file was read from, by path relative to its folder, itself first.
+
+    Imports of imports too, and the index maps of `map("file")`. Raises OSError.
+    """
+    root = path.resolve().parent
+    waiting, found = [path.resolve()], {}
+    while waiting:
+        place = waiting.pop(0)
+        name = place.relative_to(root).as_posix()
+        if name in found:
+            continue
+        found[name] = place.read_bytes()
+        file = parse(Source(name, found[name].decode("utf-8-sig")), Diagnostics())
+        for statement in file.statements if file is not None else ():
+            if isinstance(statement, ast.Import):
+                waiting.append((place.parent / statement.path).resolve())
+    for tie in graph.ties:
+        settings = dict(tie.settings)
+        if tie.kind == "index_map" and settings["map"] == "map":
+            name = str(settings.get("file", settings.get("0")))
+            found[Path(name).as_posix()] = (root / name).read_bytes()
+    return found
 
 
 def lower(

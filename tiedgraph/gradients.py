@@ -17,6 +17,7 @@ from tiedgraph.diagnostics import DataError
 from tiedgraph.ir.graph import Graph, Storage, View
 from tiedgraph.ir.types import Extent, Type
 from tiedgraph.model import Model
+from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.reference import gather_gradients
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,7 +55,7 @@ def check_gradients(graph: Graph, seed: int = 0) -> list[Verdict]:
     if not graph.losses:
         raise DataError("the model declares no loss, so there is nothing to differentiate")
     arrays = random_batch(graph, seed)
-    model = Model(graph, dtype="float64", seed=seed, threads=1)
+    model = Model(graph, Origin({}, {}, "float64", seed), threads=1)
     _move_off_zero(model, seed)
     _, gradients = model.value_and_grad(**arrays)
     twin = _twin_gradients(graph, model, arrays)
@@ -120,7 +121,7 @@ def untie(graph: Graph) -> Graph:
 
 
 def _twin_gradients(graph: Graph, model: Model, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    twin = Model(untie(graph), dtype="float64", seed=model.seed, threads=1)
+    twin = Model(untie(graph), Origin({}, {}, "float64", model.seed), threads=1)
     for name, array in model.parameters.items():
         twin.numbers.storage(name)[:] = array.reshape(-1)
     _, gradients = twin.value_and_grad(**arrays)

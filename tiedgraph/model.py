@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tiedgraph.codegen import kernels
 from tiedgraph.codegen.tape import Tape
 from tiedgraph.diagnostics import DataError, RunError, nearest
 from tiedgraph.ir.graph import Graph
+from tiedgraph.ir.types import Extent
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
 from tiedgraph.passes.simplify import Mode
@@ -22,7 +24,9 @@ from tiedgraph.passes.settings import TrainSettings, train_settings
 from tiedgraph.passes.ties import reached
 from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, prepare
+from tiedgraph.runtime.checkpoint import save_model
 from tiedgraph.runtime.data import load
+from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.program import Numbers, Program
 from tiedgraph.runtime.train import Snapshot, Watch, evaluate, fit
@@ -39,22 +43,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Model:
     """One model with its numbers. Calls from several Python threads are serialised.
 
-    graph: a checked graph (`tiedgraph.compiler.check`). dtype: float32 or float64.
-    seed: of the initial numbers and of dropout. threads: at most so many are used.
-    samples: number of training samples, which the cost of soft ties is divided by.
-    sources: the texts that the model was read from, by path, which a saved run keeps.
+    graph: a checked graph (`tiedgraph.compiler.check`). origin: what it was read from, its dtype
+    (float32 or float64), and the seed of initial numbers and dropout; a saved model keeps it.
+    threads: at most so many are used. samples: number of training samples, which the cost of soft
+    ties is divided by.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        *,
-        dtype: str = "float32",
-        seed: int = 0,
-        threads: int = 2,
-        samples: int = 1,
-        sources: Mapping[str, str] | None = None,
+        self, graph: Graph, origin: Origin, *, threads: int = 2, samples: int = 1
     ) -> None:
+        dtype, seed = origin.dtype, origin.seed
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64, not {dtype}")
         if threads < 1:
@@ -64,7 +62,7 @@ class Model:
         self.seed = seed
         self.threads = threads
         self.samples = samples
-        self.sources = dict(sources or {})
+        self.origin = origin
         self.settings: TrainSettings = train_settings(graph)
         self.reached = frozenset(reached(graph))
         self.numbers = Numbers(plan_parameters(graph, self.reached), dtype)
@@ -294,7 +292,40 @@ class Model:
             for name, array in found.items():
                 self.numbers.storage(name)[:] = array.reshape(-1)
 
+    def save(self, path: str | Path) -> None:
+        """Writes the model as a folder that `tiedgraph.load` answers; all of it or nothing.
+
+        Raises RunError where something else is there, or it cannot be written.
+        """
+        save_model(Path(path), self.checked, self.origin, self.snapshot())
+
     # ------------------------------------------------------------ about the model
+
+    def inputs_of(self, outputs: Iterable[str] | None = None) -> list[str]:
+        """Names of the inputs that the named outputs (all by default) are computed from."""
+        graph = self.program("predict", outputs).schedule.graph
+        return [name for name, item in graph.data.items() if item.role == "input"]
+
+    def warm(self) -> dict[str, dict[str, Any]]:
+        """Compiles every program that the model has a use for; tells what each is made of.
+
+        Run-time sizes are set to a few steps more than the model needs.
+        """
+        modes: list[Mode] = ["train", "evaluate"] if self.checked.losses else []
+        modes += ["predict"] if self.checked.outputs else []
+        told = {}
+        for mode in modes:
+            program = self.program(mode)
+            lengths = some_lengths(program.schedule.graph)
+            tape = program.tape(lengths)
+            told[mode] = {
+                "rows": len(tape.rows),
+                "kernels": len({row.kernel for row in tape.rows}),
+                "tile": program.schedule.lanes,
+                "arena_bytes": tape.arena * np.dtype(self.dtype).itemsize,
+                "lengths": lengths,
+            }
+        return told
 
     @cached_property
     def graph(self) -> nx.DiGraph:
@@ -311,6 +342,17 @@ class Model:
     def compiled_kernels(self) -> int:
         """Kernels that this process had to compile so far, rather than load."""
         return kernels.compiled_here
+
+
+def some_lengths(graph: Graph) -> dict[str, int]:
+    """A length for each run-time size: twelve steps more than leave every value one."""
+    lengths: dict[str, int] = {}
+    for value in graph.values.values():
+        for size in value.type.shape if value.type is not None else ():
+            if isinstance(size, Extent):
+                least = size.smallest() + 12
+                lengths[size.symbol] = max(least, lengths.get(size.symbol, 0))
+    return lengths
 
 
 def _loss(sums: Mapping[str, Array]) -> float:

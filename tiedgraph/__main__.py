@@ -1,0 +1,5 @@
+"""`python -m tiedgraph` is the command `tiedgraph`."""
+
+from tiedgraph.cli.main import main
+
+main()

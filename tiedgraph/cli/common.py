@@ -1,0 +1,154 @@
+"""What commands share: options, diagnostics, results, and where each of them is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tiedgraph.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from tiedgraph.compiler import Checked
+    from tiedgraph.ir.graph import Graph
+    from tiedgraph.model import Model
+
+INPUT_ERROR = 1
+WRONG_USAGE = 2
+
+
+class Format(str, Enum):
+    """How results are printed."""
+
+    text = "text"
+    json = "json"
+
+
+class Dtype(str, Enum):
+    """Precision of all numbers of a model."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+File = Annotated[Path, typer.Argument(help="A .tie file.", show_default=False)]
+Define = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-D", "--define", metavar="NAME=VALUE", help="Sets a constant of the file; repeatable."
+    ),
+]
+Output = Annotated[
+    Format, typer.Option("--format", help="Text for people, or JSON on standard output.")
+]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, help="Threads to use; as many as there are cores.")
+]
+Precision = Annotated[Dtype, typer.Option("--dtype", help="Precision of all numbers.")]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def live(stream: Any = sys.stderr) -> bool:
+    """Whether progress and colour make sense there."""
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def coloured(stream: Any = sys.stderr) -> bool:
+    return live(stream) and not os.environ.get("NO_COLOR")
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    typer.echo(text, err=True)
+
+
+def show(format: Format, text: str, data: Any) -> None:
+    """A result on standard output, in the form asked for."""
+    if format is Format.json:
+        typer.echo(json.dumps(data, indent=2, allow_nan=False, default=_plain))
+    elif text:
+        typer.echo(text)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON can hold them: NaN and infinities become null."""
+    return {name: v if abs(v) < float("inf") else None for name, v in values.items()}
+
+
+def print_diagnostics(items: Iterable[Diagnostic]) -> None:
+    """Diagnostics as text on standard error."""
+    from tiedgraph.render import render_text
+
+    found = list(items)
+    if found:
+        say(render_text(found, coloured()))
+
+
+def defined(pairs: list[str] | None) -> dict[str, float]:
+    """`-D N=12` options as numbers; wrong ones are wrong usage."""
+    result: dict[str, float] = {}
+    for pair in pairs or []:
+        name, sign, text = pair.partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not sign or not name or number != number:
+            raise typer.BadParameter(f"-D takes NAME=NUMBER, such as -D channels=12, not '{pair}'")
+        result[name] = int(number) if number == int(number) else number
+    return result
+
+
+def checked(path: Path, define: Mapping[str, float], format: Format, **options: Any) -> Graph:
+    """The graph of a file; after errors prints them and ends with exit code 1."""
+    from tiedgraph.compiler import check
+
+    found = check(path, define, **options)
+    if found.graph is None:
+        stop_with(found, format)
+    print_diagnostics(found.diagnostics.warnings)
+    assert found.graph is not None
+    return found.graph
+
+
+def stop_with(found: Checked, format: Format) -> None:
+    """Prints what is wrong with a file and ends with exit code 1."""
+    from tiedgraph.render import render_json
+
+    if format is Format.json:
+        show(format, "", {"diagnostics": render_json(found.diagnostics)})
+    else:
+        print_diagnostics(found.diagnostics)
+        count = len(found.diagnostics.errors)
+        say(f"{count} error{'s' if count != 1 else ''}")
+    raise typer.Exit(INPUT_ERROR)
+
+
+def metrics_text(values: Mapping[str, float]) -> str:
+    """`loss 0.0912, accuracy 0.9805`."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def load_run(path: Path, threads: int) -> Model:
+    """A saved run as a model."""
+    from tiedgraph.api import load
+
+    return load(path, threads=threads)

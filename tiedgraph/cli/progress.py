@@ -1,0 +1,105 @@
+"""How training shows itself: a live line on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tiedgraph.cli.common import Format, coloured, live, metrics_text, say
+from tiedgraph.passes.settings import TrainSettings
+from tiedgraph.runtime.train import Now, Position, Watch
+
+REFRESH = 0.1  # seconds between two drawings
+
+
+def watch_for(format: Format) -> Lines:
+    """The display for this standard error."""
+    return Live() if live() else Lines()
+
+
+def _row_text(row: Mapping[str, float]) -> str:
+    skipped = {"epoch", "step", "rate", "seconds"}
+    train = {n: v for n, v in row.items() if n not in skipped and not n.startswith("validate_")}
+    held_out = {n[9:]: v for n, v in row.items() if n.startswith("validate_")}
+    text = metrics_text(train)
+    return f"{text} | validation {metrics_text(held_out)}" if held_out else text
+
+
+class Lines(Watch):
+    """One line an epoch."""
+
+    epochs = 0
+
+    def begin(self, position: Position, settings: TrainSettings) -> None:
+        self.epochs = settings.epochs
+        if position.step:
+            say(f"going on in epoch {position.epoch + 1}, after step {position.step}")
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        say(f"epoch {int(row['epoch'])}/{self.epochs}  {_row_text(row)}")
+
+    def close(self) -> None:
+        """Training is over, or was interrupted."""
+
+
+class Live(Lines):
+    """A bar with loss, metrics, samples a second and the time left; closed epochs stay above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True, no_color=not coloured(), highlight=False)
+        self.progress: Any = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self.task: Any = None
+        self.drawn = 0.0
+        self.started = time.monotonic()
+        self.samples = 0
+        self.seen = (0, 0)
+
+    def begin(self, position: Position, settings: TrainSettings) -> None:
+        super().begin(position, settings)
+        total = None if position.length is None else position.length * settings.epochs
+        self.progress.start()
+        self.task = self.progress.add_task("", total=total, epoch="", told="")
+        self.progress.update(self.task, completed=position.step)
+
+    def step(self, now: Now) -> None:
+        epoch, samples = self.seen
+        self.samples += now.samples - (samples if epoch == now.epoch else 0)
+        self.seen = (now.epoch, now.samples)
+        at = time.monotonic()
+        if at - self.drawn < REFRESH:
+            return
+        self.drawn = at
+        speed = self.samples / max(1e-9, at - self.started)
+        told = f"{metrics_text(now.averages())}, {speed:,.0f} samples/s"
+        total = None if now.batches is None else now.batches * now.epochs
+        self.progress.update(
+            self.task, completed=now.step, total=total, epoch=f"{now.epoch}/{now.epochs}", told=told
+        )
+        self.progress.refresh()
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        self.progress.print(
+            f"epoch {int(row['epoch'])}/{self.epochs}  {_row_text(row)}", markup=False
+        )
+
+    def close(self) -> None:
+        self.progress.stop()

@@ -1,0 +1,152 @@
+"""`tiedgraph train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tiedgraph.cli.common import (
+    Define,
+    Dtype,
+    File,
+    Format,
+    Output,
+    Precision,
+    Threads,
+    checked,
+    cores,
+    defined,
+    finite,
+    metrics_text,
+    say,
+    show,
+)
+
+
+def train(
+    file: File,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Training data; the file's own by default.")
+    ] = None,
+    validate: Annotated[
+        Path | None, typer.Option("--validate", help="Data to measure on after each epoch.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="RUN", help="Folder of the run: runs/NAME."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="In place of the file's.", show_default=False)
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="In place of the file's.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="In place of the file's.", show_default=False)
+    ] = None,
+    threads: Threads = cores(),
+    dtype: Precision = Dtype.float32,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Goes on where the run in RUN stopped.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replaces a run that is there.")] = False,
+    define: Define = None,
+    format: Output = Format.text,
+) -> None:
+    """Trains a model, keeps it in a run, and tells how good it is and what its sharing saves.
+
+    Example: tiedgraph train lenet5.tie --data train.npz --validate test.npz -o runs/lenet5
+    """
+    constants = defined(define)
+    graph = checked(file, constants, format)
+    from contextlib import ExitStack
+    from dataclasses import replace
+
+    from tiedgraph.cli.progress import watch_for
+    from tiedgraph.compiler import files_of
+    from tiedgraph.model import Model
+    from tiedgraph.passes.settings import load_settings, train_settings
+    from tiedgraph.runtime.checkpoint import new_run, resumed_run
+    from tiedgraph.runtime.data import load, mark
+    from tiedgraph.runtime.identity import Origin
+    from tiedgraph.runtime.train import Position, fit
+
+    settings = train_settings(graph)
+    changes = {"epochs": epochs, "batch": batch, "seed": seed}
+    settings = replace(settings, **{k: v for k, v in changes.items() if v is not None})
+    if not graph.losses:
+        say(f"error: {file} declares no loss, and so cannot be trained; add `loss ...`")
+        raise typer.Exit(1)
+    loading = load_settings(graph)
+    train_path = data or _beside(file, loading.train)
+    validate_path = validate or _beside(file, loading.validate)
+    if train_path is None:
+        raise typer.BadParameter(
+            "no training data: give --data, or train = \"...\" in the file's data { }"
+        )
+    place = output or Path("runs") / graph.name
+    if resume and force:
+        raise typer.BadParameter("--resume goes on with a run and --force replaces it: choose one")
+
+    train_data = load(train_path, graph, dtype.value)
+    held_out = None if validate_path is None else load(validate_path, graph, dtype.value)
+    origin = Origin(files_of(file, graph), constants, dtype.value, settings.seed)
+    samples = getattr(train_data, "samples", 1)
+    watch = watch_for(format)
+    with ExitStack() as stack:
+        if resume:
+            opened = resumed_run(place, graph, origin, settings, mark(train_data))
+            run, saved = stack.enter_context(opened)
+            now, best = saved.snapshot(graph)
+            start: Position | None = saved.position()
+        else:
+            opened_new = new_run(place, graph, origin, settings, mark(train_data), force)
+            run = stack.enter_context(opened_new)
+            best, start, now = None, None, None
+        model = Model(graph, origin, threads=threads, samples=samples)
+        if now is not None:
+            model.restore(now)
+        stack.callback(watch.close)
+        history = fit(
+            model,
+            train_data,
+            held_out,
+            settings,
+            store=run,
+            watch=watch,
+            start=start,
+            best=best,
+        )
+    _report(model, graph, place, history, held_out is not None, format)
+
+
+def _beside(file: Path, name: str | None) -> Path | None:
+    """A data file that the model's file names, relative to it."""
+    return None if name is None else file.parent / name
+
+
+def _report(
+    model: Any, graph: Any, place: Path, history: list[dict[str, float]], held_out: bool, format: Format
+) -> None:
+    from tiedgraph.explain import explain, explain_text
+
+    last: Mapping[str, float] = history[-1] if history else {}
+    names = ["loss", *(term.name for term in graph.metrics)]
+    trained = {name: last[name] for name in names if name in last}
+    result: dict[str, Any] = {
+        "run": str(place),
+        "epochs": len(history),
+        "train": finite(trained),
+    }
+    lines = [f"training:   {metrics_text(trained)}"]
+    if held_out:
+        validated = {n: last[f"validate_{n}"] for n in names if f"validate_{n}" in last}
+        result["validate"] = finite(validated)
+        lines.append(f"validation: {metrics_text(validated)}")
+    found = explain(graph)
+    result["sharing"] = {"declared": found.declared, "free": found.free}
+    lines += ["", explain_text(found).rstrip(), "", f"saved in {place}"]
+    show(format, "\n".join(lines), result)
