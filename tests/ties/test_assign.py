@@ -60,6 +60,24 @@ def test_index_map(graph: Graph, free: dict[str, Array]) -> None:
     np.testing.assert_array_equal(own, np.arange(6.0))
 
 
+def test_owner_and_parameter_never_have_one_shape() -> None:
+    graph = check_text(
+        """
+        input x: float[4]
+        a = dense(x, 4)
+        tie hard a.bias by hash(free=4, seed=1)
+        output y = a
+        """
+    ).graph
+    assert graph is not None
+    free = {name: np.arange(s.shape[0] * 1.0).reshape(-1, 1) for name, s in graph.storages.items()
+            if name == "a.bias"}  # fmt: skip
+    own = assign(graph, free, {"a.bias": 2 * free["a.bias"]})["a.bias"]
+    np.testing.assert_array_equal(own, 2 * free["a.bias"])
+    read = np.full(4, 5.0)
+    assert 5.0 in assign(graph, free, {"a.bias": read})["a.bias"]
+
+
 def test_part_leaves_the_rest(graph: Graph, free: dict[str, Array]) -> None:
     before = free["d.weight"].copy()
     found = assign(graph, free, {"e.weight": W})["d.weight"]
@@ -80,9 +98,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("given", "words"), BAD, ids=[case[1] for case in BAD])
-def test_refused(
-    given: dict[str, Array], words: str, graph: Graph, free: dict[str, Array]
-) -> None:
+def test_refused(given: dict[str, Array], words: str, graph: Graph, free: dict[str, Array]) -> None:
     before = {name: array.copy() for name, array in free.items()}
     with pytest.raises(ValueError, match=words):
         assign(graph, free, given)

@@ -56,10 +56,7 @@ def assign(graph: Graph, free: Mapping[str, Array], given: Mapping[str, Any]) ->
 
 
 def _target(graph: Graph, name: str, array: Array) -> tuple[Array, Array, str]:
-    """Storage entries and factors that an array of numbers is for.
-
-    Under a name that is both, a shape that fits both is the parameter's.
-    """
+    """Storage entries and factors that an array of numbers is for, by name and shape."""
     param = graph.params.get(name)
     storage = graph.storages.get(name)
     if param is not None and array.shape == param.shape:

@@ -94,7 +94,9 @@ def make_map(name: str, shape: Shape, given: Mapping[str, Any], root: Path | Non
         raise ViewError("E0501", message)
     shown = ", ".join(f"{key}={_quoted(options[key])}" for key in names)
     made = kind.make(shape, options, root)
-    return replace(made, text=f"{name}({shown})" if shown else name)
+    # An array of one shape must not fit both the parameter and its free numbers.
+    free = (*made.free, 1) if made.free == shape else made.free
+    return replace(made, free=free, text=f"{name}({shown})" if shown else name)
 
 
 def _quoted(value: Any) -> str:
