@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,12 @@ from tiedgraph.diagnostics import Diagnostics, Source
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.verify import verify
 from tiedgraph.passes.build import build
-from tiedgraph.passes.bundle import bundle
 from tiedgraph.passes.differentiate import differentiate
 from tiedgraph.passes.fuse import fuse
 from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
 from tiedgraph.passes.ties import resolve_ties
-from tiedgraph.syntax import ast
 from tiedgraph.syntax import ast
 from tiedgraph.syntax.parser import parse, read_source
 
@@ -32,22 +31,11 @@ STAGES = ("ast", "graph", "ties", "backward", "schedule", "memory", "tape", "ker
 
 @dataclass(frozen=True)
 class Checked:
-    """A file that was read: its graph, None after errors, and everything there is to say.
-
-    root: the folder that it was read from, None for a text.
-    """
+    """A file that was read: its graph, None after errors, and everything there is to say."""
 
     source: Source | None
     graph: Graph | None
     diagnostics: Diagnostics
-    file: ast.File | None = None
-    root: Path | None = None
-
-    def files(self) -> dict[str, bytes]:
-        """What the model is made from, itself first; see `bundle`."""
-        if self.file is None or self.graph is None:
-            return {}
-        return bundle(self.file, self.graph, self.root)
 
 
 def _nothing(stage: str, state: object) -> None:
@@ -101,7 +89,7 @@ def _check(
         return Checked(source, None, diagnostics)
     verify(graph, "ties")
     observe("ties", graph)
-    return Checked(source, graph, diagnostics, file, root)
+    return Checked(source, graph, diagnostics)
 
 
 def files_of(path: Path, graph: Graph) -> dict[str, bytes]:
@@ -120,7 +108,8 @@ def files_of(path: Path, graph: Graph) -> dict[str, bytes]:
         file = parse(Source(name, found[name].decode("utf-8-sig")), Diagnostics())
         for statement in file.statements if file is not None else ():
             if isinstance(statement, ast.Import):
-                waiting.append((place.parent / statement.path).resolve())
+                # As the text has it, which may lead over links.
+                waiting.append(Path(os.path.normpath(place.parent / statement.path)))
     for tie in graph.ties:
         settings = dict(tie.settings)
         if tie.kind == "index_map" and settings["map"] == "map":
