@@ -23,7 +23,9 @@ import numpy as np
 
 from tiedgraph.diagnostics import RunError
 from tiedgraph.ir.graph import Graph
-from tiedgraph.passes.settings import TrainSettings
+from tiedgraph.ir.types import elements
+from tiedgraph.passes.settings import TrainSettings, train_settings
+from tiedgraph.passes.ties import reached
 from tiedgraph.runtime import folder
 from tiedgraph.runtime.identity import (
     Origin,
@@ -34,6 +36,7 @@ from tiedgraph.runtime.identity import (
     ties_of,
     unpack_tensors,
 )
+from tiedgraph.runtime.optim import METHODS
 from tiedgraph.runtime.train import Position, Snapshot
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -88,10 +91,18 @@ class Saved:
         return fit_numbers(graph, tensors, self.dtype, str(self.path / PARAMETERS))
 
     def snapshot(self, graph: Graph) -> tuple[Snapshot, Snapshot | None]:
-        """What training goes on from, and the best numbers where those are others."""
+        """What training goes on from, and the best numbers where those are others.
+
+        Raises RunError where it does not fit the model or its optimiser.
+        """
         best = self.numbers(graph)
         kept = unpack_tensors(self.files[OPTIMIZER], str(self.path / OPTIMIZER))
         slots = {name: array for name, array in kept.items() if not name.startswith(NOW)}
+        if {name: array.shape for name, array in slots.items()} != _slot_shapes(graph):
+            raise RunError(
+                f"{self.path / OPTIMIZER} does not fit the model: another optimiser wrote it, or "
+                "other parameters were trained"
+            )
         others = {n.removeprefix(NOW): a for n, a in kept.items() if n.startswith(NOW)}
         steps, updates = int(self.state["steps"]), int(self.state["updates"])
         if not others:
@@ -132,6 +143,18 @@ def read(path: Path) -> Saved:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise RunError(f"{path / folder.MANIFEST} does not describe a run") from None
     return saved
+
+
+def _slot_shapes(graph: Graph) -> dict[str, tuple[int, int]]:
+    """What the optimiser of a model keeps for each storage that it moves."""
+    chosen = train_settings(graph).optimizer
+    rows = max(1, METHODS[type(chosen)].slots(chosen))
+    moved = reached(graph)
+    return {
+        name: (rows, elements(storage.shape))
+        for name, storage in graph.storages.items()
+        if storage.trainable and name in moved
+    }
 
 
 def _difference(graph: Graph, before: Mapping[str, Any]) -> str:
@@ -284,9 +307,14 @@ def _check_settings(saved: Saved, origin: Origin, settings: TrainSettings, mark:
             f"{saved.path} was trained by {before['optimizer']['name']}; it cannot go on with "
             f"{now['optimizer']['name']}"
         )
+    if before["seed"] != now["seed"]:
+        raise RunError(
+            f"{saved.path} was trained with seed = {before['seed']}; it cannot go on with seed = "
+            f"{now['seed']}"
+        )
     if not saved.position().batch:
         return
-    for name in ("batch", "seed", "shuffle"):
+    for name in ("batch", "shuffle"):
         if before[name] != now[name]:
             raise RunError(
                 f"{saved.path} stopped in the middle of an epoch with {name} = {before[name]}; "
