@@ -10,6 +10,7 @@ import tied
 from hypothesis import assume, given, settings
 from tied import PARTS, SIZES, VIEWS, Statement, by, view
 
+import tiedgraph as tg
 from tiedgraph.compiler import check_text
 from tiedgraph.gradients import check_gradients
 from tiedgraph.ir.graph import Graph
@@ -41,9 +42,8 @@ CIRCLE = [
 
 
 def model(ties: list[Statement], settings: str = "sgd(rate=0.1)", more: str = "") -> Model:
-    checked = check_text(tied.source(ties) + TRAIN.format(settings) + more)
-    assert checked.graph is not None
-    return Model(checked.graph, dtype="float64", seed=3, threads=1)
+    text = tied.source(ties) + TRAIN.format(settings) + more
+    return tg.compile_text(text, dtype="float64", seed=3, threads=1)
 
 
 def batch(samples: int = 6) -> dict[str, Array]:
@@ -192,14 +192,12 @@ def test_what_no_loss_reaches_stays() -> None:
         loss mse(a, t)
         train { optimizer = adamw(rate=0.1, decay=0.5) }
     """
-    checked = check_text(text)
-    assert checked.graph is not None
-    told = [item for item in checked.diagnostics if item.code == "W0001"]
+    told = [item for item in check_text(text).diagnostics if item.code == "W0001"]
     assert [item.message for item in told] == [
         "no loss depends on spare.weight, spare.bias",
         "no loss depends on other.bias",
     ]
-    one = Model(checked.graph, dtype="float64", threads=1)
+    one = tg.compile_text(text, dtype="float64", threads=1)
     before = one.free
     loss, gradient = one.value_and_grad(**batch())
     assert gradient.keys() == {"a.weight", "a.bias"}
