@@ -86,9 +86,15 @@ class Model:
 
     def _train(self, arrays: Mapping[str, Any], update: bool) -> tuple[Tape, Batch, Array]:
         program = self.program("train")
-        batch = prepare(program.schedule.graph, arrays, self.dtype, (self.seed, self.steps))
+        batch = self._prepare(program, arrays, (self.seed, self.steps))
         tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update)
         return tape, batch, program.reduce(tape, batch.samples)
+
+    def _prepare(
+        self, program: Program, arrays: Mapping[str, Any], key: tuple[int, int] = (0, 0)
+    ) -> Batch:
+        declared = [n for n, d in self.checked.data.items() if d.role in ("input", "target")]
+        return prepare(program.schedule.graph, arrays, self.dtype, key, declared)
 
     def _sums(self, tape: Tape, total: Array) -> dict[str, Array]:
         """What `total` and `collect` nodes summed, by node."""
@@ -119,7 +125,7 @@ class Model:
         """The sums of one batch with dropout off and running statistics in use."""
         with self._lock:
             program = self.program("evaluate")
-            batch = prepare(program.schedule.graph, arrays, self.dtype)
+            batch = self._prepare(program, arrays)
             tape, _ = program.run(batch.arrays, batch.samples, batch.lengths)
             return self._sums(tape, program.reduce(tape, batch.samples))
 
@@ -167,7 +173,7 @@ class Model:
                     raise DataError(f"the model has no output '{name}'; {hint}")
             program = self.program("predict", outputs)
             graph = program.schedule.graph
-            batch = prepare(graph, arrays, self.dtype)
+            batch = self._prepare(program, arrays)
             _, found = program.run(batch.arrays, batch.samples, batch.lengths)
             for term in graph.outputs:
                 if term.name in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,11 @@ class Batch:
 
 
 def prepare(
-    graph: Graph, arrays: Mapping[str, Any], dtype: str, key: tuple[int, int] = (0, 0)
+    graph: Graph,
+    arrays: Mapping[str, Any],
+    dtype: str,
+    key: tuple[int, int] = (0, 0),
+    declared: Collection[str] | None = None,
 ) -> Batch:
     """Checks the arrays that a program needs and converts them.
 
@@ -40,7 +44,7 @@ def prepare(
     Raises DataError.
     """
     wanted = {n: item for n, item in graph.data.items() if item.role in ("input", "target")}
-    _check_names(graph, wanted, arrays)
+    _check_names(wanted, arrays, wanted if declared is None else declared)
     found = {name: np.asarray(arrays[name]) for name in wanted}
     samples = _count_samples(found)
     lengths, valid = measure_lengths(graph, found, arrays, samples)
@@ -58,8 +62,9 @@ def prepare(
     return Batch(ready, samples, lengths, valid)
 
 
-def _check_names(graph: Graph, wanted: Mapping[str, DataInput], arrays: Mapping[str, Any]) -> None:
-    declared = [n for n, item in graph.data.items() if item.role in ("input", "target")]
+def _check_names(
+    wanted: Mapping[str, DataInput], arrays: Mapping[str, Any], declared: Collection[str]
+) -> None:
     for name in wanted:
         if name not in arrays:
             hint = nearest(name, arrays)
@@ -68,8 +73,7 @@ def _check_names(graph: Graph, wanted: Mapping[str, DataInput], arrays: Mapping[
                 + (f"; {hint}" if hint else f"; given are {', '.join(arrays) or 'no arrays'}")
             )
     for name in arrays:
-        base = name.removesuffix(".length")
-        if base not in graph.values and base not in declared:
+        if name.removesuffix(".length") not in declared:
             hint = nearest(name, declared)
             raise DataError(
                 f"the model has no input or target '{name}'"
