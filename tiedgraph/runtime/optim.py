@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import cos, pi, sqrt
+from math import cos, isfinite, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from tiedgraph.codegen import kernels
+from tiedgraph.diagnostics import RunError
 from tiedgraph.ops.rules import Kernel, bits
 from tiedgraph.passes.settings import (
     Adam,
@@ -26,7 +27,7 @@ from tiedgraph.passes.settings import (
     TrainSettings,
 )
 from tiedgraph.runtime import team
-from tiedgraph.runtime.program import Numbers, aligned, split_blocks
+from tiedgraph.runtime.program import BLOCK, Numbers, aligned, split_blocks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,75 +36,88 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Method:
     """One optimiser.
 
-    slots(settings): numbers kept beside each parameter.
-    lines: kernel text that turns w, g and slots s0, s1 into new ones; constants are a, b, c, d and
-      rate, as vectors.
-    constants(settings, step, rate, decay): a, b, c, d; step counts from 1.
-    coupled: whether `decay` is added to the gradient (else the text does it).
+    slots(settings): how many numbers are kept beside each parameter.
+    lines(settings): kernel text that turns w, g and slots s0, s1 into new ones.
+    constants(settings, step, rate): vectors that the text reads, by name; step counts from 1. They
+      are computed in float64, so that 1 - 0.999 is not the difference of two rounded numbers.
     """
 
     slots: Callable[[Any], int]
     lines: Callable[[Any], list[str]]
-    constants: Callable[[Any, int, float], tuple[float, ...]]
+    constants: Callable[[Any, int, float], dict[str, float]]
 
 
 def _sgd_lines(settings: Sgd) -> list[str]:
     if not settings.momentum:
         return ["w = w - rate * g"]
-    ahead = "g + a * s0" if settings.nesterov else "s0"
-    return ["s0 = a * s0 + g", f"w = w - rate * ({ahead})"]
+    ahead = "g + momentum * s0" if settings.nesterov else "s0"
+    return ["s0 = momentum * s0 + g", f"w = w - rate * ({ahead})"]
 
 
-def _adam_constants(settings: Adam, step: int, rate: float) -> tuple[float, ...]:
-    first = rate / (1.0 - settings.beta1**step)
-    second = 1.0 / sqrt(1.0 - settings.beta2**step)
-    return settings.beta1, settings.beta2, first, second, settings.epsilon
+def _sgd_constants(settings: Sgd, step: int, rate: float) -> dict[str, float]:
+    return {"rate": rate, "momentum": settings.momentum}
+
+
+def _adam_constants(settings: Adam, step: int, rate: float) -> dict[str, float]:
+    return {
+        "kept_mean": settings.beta1,
+        "new_mean": 1.0 - settings.beta1,
+        "kept_square": settings.beta2,
+        "new_square": 1.0 - settings.beta2,
+        "rate": rate / (1.0 - settings.beta1**step),
+        "unbiased": 1.0 / sqrt(1.0 - settings.beta2**step),
+        "epsilon": settings.epsilon,
+    }
+
+
+def _adamw_constants(settings: AdamW, step: int, rate: float) -> dict[str, float]:
+    return {**_adam_constants(settings, step, rate), "left": 1.0 - rate * settings.decay}
 
 
 ADAM_LINES = [
-    "s0 = a * s0 + (1.0 - a) * g",
-    "s1 = b * s1 + (1.0 - b) * (g * g)",
-    "w = w - c * s0 / (sqrt(s1) * d + e)",
+    "s0 = kept_mean * s0 + new_mean * g",
+    "s1 = kept_square * s1 + new_square * (g * g)",
+    "w = w - rate * s0 / (sqrt(s1) * unbiased + epsilon)",
 ]
 
 
 def _rmsprop_lines(settings: RmsProp) -> list[str]:
-    start = ["s0 = a * s0 + (1.0 - a) * (g * g)"]
+    start = ["s0 = kept * s0 + new * (g * g)", "move = g / (sqrt(s0) + epsilon)"]
     if settings.momentum:
-        return [*start, "s1 = b * s1 + g / (sqrt(s0) + c)", "w = w - rate * s1"]
-    return [*start, "w = w - rate * (g / (sqrt(s0) + c))"]
+        return [*start, "s1 = momentum * s1 + move", "w = w - rate * s1"]
+    return [*start, "w = w - rate * move"]
+
+
+def _rmsprop_constants(settings: RmsProp, step: int, rate: float) -> dict[str, float]:
+    return {
+        "rate": rate,
+        "kept": settings.rho,
+        "new": 1.0 - settings.rho,
+        "momentum": settings.momentum,
+        "epsilon": settings.epsilon,
+    }
 
 
 METHODS: dict[type, Method] = {
-    Sgd: Method(
-        lambda s: int(bool(s.momentum)), _sgd_lines, lambda s, step, rate: (s.momentum,)
-    ),
+    Sgd: Method(lambda s: int(bool(s.momentum)), _sgd_lines, _sgd_constants),
     Adam: Method(lambda s: 2, lambda s: ADAM_LINES, _adam_constants),
-    AdamW: Method(
-        lambda s: 2,
-        lambda s: ["w = w * f", *ADAM_LINES],
-        lambda s, step, rate: (*_adam_constants(s, step, rate), 1.0 - rate * s.decay),
-    ),
-    RmsProp: Method(
-        lambda s: 1 + bool(s.momentum),
-        _rmsprop_lines,
-        lambda s, step, rate: (s.rho, s.momentum, s.epsilon),
-    ),
+    AdamW: Method(lambda s: 2, lambda s: ["w = w * left", *ADAM_LINES], _adamw_constants),
+    RmsProp: Method(lambda s: 1 + bool(s.momentum), _rmsprop_lines, _rmsprop_constants),
 }
-
-CONSTANTS = "abcdef"
 
 
 @lru_cache
-def update_kernel(slots: int, lines: tuple[str, ...], constants: int) -> Kernel:
-    """One step over begin <= i < end: `parameter` from the summed `gradient` and the slots."""
+def update_kernel(slots: int, lines: tuple[str, ...], constants: tuple[str, ...]) -> Kernel:
+    """One step over begin <= i < end: `parameter` from the summed `gradient` and the slots.
+
+    operand: begin, end, numbers of a slot, then float64 bits: decay, what gradients are multiplied
+    by, and the constants.
+    """
+    names = ("decay", "shrink", *constants)
     text = [
         "def kernel(activation, parameter, gradient, operand):",
         "    begin, end, stride = operand[0], operand[1], operand[2]",
-        "    rate = broadcast(number(operand, 3))",
-        "    decay = broadcast(number(operand, 4))",
-        "    shrink = broadcast(number(operand, 5))",
-        *(f"    {CONSTANTS[i]} = broadcast(number(operand, {6 + i}))" for i in range(constants)),
+        *(f"    {name} = broadcast(number(operand, {3 + i}))" for i, name in enumerate(names)),
         "    for i in range(begin, end, LANES):",
         "        w = load(parameter, i)",
         "        g = load(gradient, i) * shrink + decay * w",
@@ -115,8 +129,25 @@ def update_kernel(slots: int, lines: tuple[str, ...], constants: int) -> Kernel:
     return Kernel("update", "\n".join(text) + "\n")
 
 
+# Sums of squares of begin <= i < end, one for each block, so that their sum has the same bits for
+# any number of threads.
+SQUARES = Kernel(
+    "squares",
+    f"""def kernel(activation, parameter, gradient, operand):
+    begin, end = operand[0], operand[1]
+    for block in range(begin, end, {BLOCK}):
+        stop = min(block + {BLOCK}, end)
+        total = broadcast(0.0)
+        for i in range(block, stop, LANES):
+            g = load(gradient, i)
+            total = total + g * g
+        activation[block // {BLOCK}] = sum_lanes(total)
+""",
+)
+
+
 class Optimiser:
-    """The optimiser of one model with what it keeps: `slots` [slots, numbers] and its step count."""
+    """The optimiser of one model and what it keeps: `slots` [slots, numbers], and its steps."""
 
     def __init__(self, settings: TrainSettings, numbers: Numbers, threads: int) -> None:
         self.settings = settings
@@ -127,47 +158,60 @@ class Optimiser:
         count = self.method.slots(settings.optimizer)
         self.stride = numbers.plan.trained
         self.slots = aligned(max(1, count) * self.stride, numbers.dtype).reshape(-1, self.stride)
+        self._squares = aligned(-(-self.stride // BLOCK), numbers.dtype)
 
     def step(self, gradient: Array, rate: float) -> None:
         """Moves all trained storages; `gradient` is summed over shards and uses.
 
         Storages that are frozen or that no loss reaches lie behind the trained ones and stay.
+        Raises RunError, with nothing changed, where the gradient is not finite.
         """
-        self.steps += 1
+        shrink = self._shrink(gradient)
         chosen = self.settings.optimizer
-        constants = self.method.constants(chosen, self.steps, rate)
+        constants = self.method.constants(chosen, self.steps + 1, rate)
         kernel = update_kernel(
-            self.method.slots(chosen), tuple(self.method.lines(chosen)), len(constants)
+            self.method.slots(chosen), tuple(self.method.lines(chosen)), tuple(constants)
         )
+        scalars = [bits(x) for x in (self.settings.decay, shrink, *constants.values())]
+        self._run(kernel, self.slots, gradient, [self.stride, *scalars])
+        self.steps += 1
+
+    def _run(self, kernel: Kernel, first: Array, gradient: Array, operands: list[int]) -> None:
         (address,) = kernels.addresses([kernel], self.numbers.dtype)
-        operands = [
-            np.array(
-                [first, last, self.stride]
-                + [bits(x) for x in (rate, self.settings.decay, self._shrink(gradient), *constants)],
-                np.int64,
-            )
-            for first, last in split_blocks(0, self.stride, self.threads)
+        rows = [
+            np.array([begin, end, *operands], np.int64)
+            for begin, end in split_blocks(0, self.stride, self.threads)
         ]
+        numbers = self.numbers.array.ctypes.data
         team.run(
             [
-                (
-                    address,
-                    self.slots.ctypes.data,
-                    self.numbers.array.ctypes.data,
-                    gradient.ctypes.data,
-                    operand.ctypes.data,
-                )
-                for operand in operands
+                (address, first.ctypes.data, numbers, gradient.ctypes.data, row.ctypes.data)
+                for row in rows
             ]
         )
 
     def _shrink(self, gradient: Array) -> float:
         """What the gradient is multiplied by so that its norm over storages is at most `clip`."""
+        self._run(SQUARES, self._squares, gradient, [])
+        norm = sqrt(float(np.sum(self._squares, dtype=np.float64)))
+        if not isfinite(norm):
+            raise RunError(self._not_finite(gradient))
         clip = self.settings.clip
-        if clip is None:
-            return 1.0
-        norm = float(np.sqrt(np.sum(np.square(gradient[: self.stride], dtype=np.float64))))
-        return clip / norm if norm > clip else 1.0
+        return clip / norm if clip is not None and norm > clip else 1.0
+
+    def _not_finite(self, gradient: Array) -> str:
+        worst = max(
+            (
+                (float(np.max(np.abs(gradient[r.offset : r.offset + r.size]))), name)
+                for name, r in self.numbers.plan.storages.items()
+                if r.offset < self.stride and r.size
+            ),
+            key=lambda found: (not isfinite(found[0]), found[0]),
+        )
+        return (
+            f"the gradient of '{worst[1]}' is {worst[0]:.3g} in step {self.steps}; the parameters "
+            "are as before this step. A lower rate or clip = 1 in train { } may help"
+        )
 
 
 def rate_at(
@@ -186,7 +230,8 @@ def rate_at(
     if isinstance(schedule, Step):
         return rate * schedule.factor ** (step // steps_per_epoch // schedule.every)
     if isinstance(schedule, Cosine):
-        total = steps_per_epoch * (epochs or settings.epochs)
-        part = min(1.0, step / max(1, total - 1))
+        # Loshchilov and Hutter 2017, after the warm-up.
+        last = steps_per_epoch * (epochs or settings.epochs) - 1 - settings.warmup
+        part = min(1.0, max(0, step - settings.warmup) / max(1, last))
         return rate * (schedule.final + (1.0 - schedule.final) * 0.5 * (1.0 + cos(pi * part)))
     return rate
