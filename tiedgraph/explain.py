@@ -43,8 +43,10 @@ class TieReport:
 class ParameterReport:
     """One declared parameter.
 
-    view: how it is read off its owner, "" where it is the owner as it stands.
+    view: how it is read off its owner, "" where it is the same; for owners with fewer numbers
+      than entries, how these are spread. copied: before each step, as no strides read it.
     training: `trained`, `frozen`, `statistic` (kept by its layer) or `unreached` (by any loss).
+    frozen_by: the parameters whose freezing froze the owner, and so all that read it.
     init: the initialiser that fills its owner; own_init: the one it would have alone.
     shared_with: the other parameters of the same owner. structure: facts about its entries.
     """
@@ -57,6 +59,7 @@ class ParameterReport:
     view: str
     copied: bool
     training: str
+    frozen_by: tuple[str, ...]
     init: str
     own_init: str
     shared_with: tuple[str, ...]
@@ -138,7 +141,8 @@ def explain(graph: Graph) -> Explanation:
     alone = sum(p.numbers for p in parameters if p.training == "trained")
     rest = sum(o.numbers for o in owners if o.training == "statistic")
     untied_rest = sum(p.numbers for p in parameters if p.training == "statistic")
-    copies = {(p.owner, p.view): p.numbers for p in parameters if p.copied}
+    copied = {p.name for p in parameters if p.copied}
+    copies = {p.view: elements(p.shape) for p in graph.params.values() if p.id in copied}
     activation_bytes = activations * FLOAT
     return Explanation(
         model=graph.name,
@@ -203,9 +207,10 @@ class _Work:
             shape=param.shape,
             numbers=elements(param.shape),
             owner=storage.id,
-            view=describe(param.view.steps, storage.id) if param.view.steps else "",
+            view=self.view(param),
             copied=isinstance(where, Indexed),
             training=self.training(storage),
+            frozen_by=self.frozen_by(storage),
             init=_init(storage.init, storage.fans),
             own_init=_init(param.init, param.fans),
             shared_with=tuple(n for n in self.readers[storage.id] if n != param.id),
@@ -223,6 +228,21 @@ class _Work:
             training=self.training(storage),
             readers=tuple(self.readers.get(storage.id, ())),
         )
+
+    def view(self, param: Param) -> str:
+        """The owner's view of its own numbers; for others how they read the owner as it is read."""
+        owner = self.graph.params[param.view.storage]
+        first = len(owner.view.steps)
+        if param.id != owner.id and param.view.steps[:first] == owner.view.steps:
+            rest = param.view.steps[first:]
+            return describe(rest, owner.id) if rest else ""
+        return describe(param.view.steps, owner.id) if param.view.steps else ""
+
+    def frozen_by(self, storage: Storage) -> tuple[str, ...]:
+        if storage.trainable or storage.id in self.statistics:
+            return ()
+        readers = self.readers.get(storage.id, ())
+        return tuple(name for name in readers if not self.graph.params[name].trainable)
 
     def training(self, storage: Storage) -> str:
         if storage.id in self.statistics:
@@ -343,9 +363,6 @@ def _ties_text(e: Explanation) -> str:
         [tie.statement, tie.place, f"saves {tie.saves:,}" if tie.saves else "says nothing new"]
         for tie in e.ties
     ]
-    left = e.declared - e.free - sum(tie.saves for tie in e.ties)
-    if left:
-        rows.append(["all together", "", f"save {left:,} more"])
     return "ties\n" + _table(rows)
 
 
@@ -355,7 +372,7 @@ def _owners_text(e: Explanation) -> str:
     for owner in e.owners:
         others = [name for name in owner.readers if name != owner.name or views[name].view]
         plain = [name for name in others if not views[name].view]
-        shown = [f"{name} = {views[name].view}" for name in others if views[name].view]
+        shown = [_read(views[name]) for name in others if views[name].view]
         shown = textwrap.wrap(", ".join(plain), 60, break_on_hyphens=False) + shown
         training = "" if owner.training == "trained" else owner.training
         rows.append(
@@ -364,6 +381,13 @@ def _owners_text(e: Explanation) -> str:
         )
         rows += [["", "", "", "", "", more] for more in shown[1:]]
     return "who owns what\n" + _table(rows, right={2})
+
+
+def _read(param: ParameterReport) -> str:
+    """`b = transpose(a)`, and of the owner itself how its numbers are spread."""
+    if param.name == param.owner:
+        return param.view
+    return f"{param.name} = {param.view}"
 
 
 def _memory_text(e: Explanation) -> str:
@@ -410,10 +434,14 @@ def _parameter_text(p: ParameterReport) -> str:
     if p.view:
         how = "copied before each step, summed back after it" if p.copied else "read where it lies"
         rows.append(["read as", f"{p.view}; {how}"])
+    elif p.copied:
+        rows.append(["", "copied before each step, summed back after it"])
     rows.append(["starts as", p.init])
     if p.own_init != p.init:
         rows.append(["", f"its own would be {p.own_init}; the owner's counts"])
-    rows.append(["training", p.training])
+    others = [name for name in p.frozen_by if name != p.name]
+    by = f", since {_list(others)} is" if others and p.name not in p.frozen_by else ""
+    rows.append(["training", p.training + by])
     rows += _titled("shared with", p.shared_with)
     rows += _titled("entries", p.structure)
     rows += _titled("ties", p.ties)

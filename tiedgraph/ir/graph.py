@@ -169,7 +169,7 @@ class Tie:
     members: for `a = view(b)` two members, of which the second has the view's steps.
     settings: `by hash(free=512)` and the entries of soft ties.
     saves: how many numbers fewer the model has through it; `resolve_ties` counts. What several ties
-      say alike is counted for the first of them.
+      say alike or together is counted for one of them.
     """
 
     id: str

@@ -217,6 +217,9 @@ class _Resolution:
         elif wrong:
             merged = merge_entries(self.graph, known, wrong, self.diagnostics)
             if merged is not None:
+                tie = wrong[0].tie.id
+                less = elements(known.shape) - elements(merged.free)
+                self.saves[tie] = self.saves.get(tie, 0) + less
                 steps = {
                     name: compact((map_step(merged), *old), merged.free)
                     for name, old in known.steps.items()
