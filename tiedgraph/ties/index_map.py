@@ -222,7 +222,8 @@ MAP_KINDS = (
     MapKind(
         "hash",
         "Entries share `free` numbers, drawn by a hash of their position: HashedNets (Chen et al. "
-        "2015). The hash is splitmix64's finaliser of the position in C order, mixed with `seed`.",
+        "2015). Entry i in C order is number mix(i xor mix(seed)) mod free, where mix is the "
+        "finaliser of splitmix64 (Steele, Lea and Flood 2014) on 64 bits.",
         (("free", ...), ("seed", 0)),
         _hash,
     ),
