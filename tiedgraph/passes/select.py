@@ -13,7 +13,7 @@ from tiedgraph.passes.selectors import Paths
 # Inits that draw numbers; of a whole instance, `init` changes these and leaves biases and gains.
 RANDOM = frozenset(
     f"{name}_{shape}" for name in ("glorot", "he", "lecun") for shape in ("uniform", "normal")
-) | {"normal", "uniform"}
+) | {"normal", "uniform", "orthogonal"}
 
 
 class _Selection:

@@ -53,6 +53,7 @@ INITS: dict[str, type] = {
     "he_normal": _None,
     "lecun_uniform": _None,
     "lecun_normal": _None,
+    "orthogonal": _None,
 }
 
 

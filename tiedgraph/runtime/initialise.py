@@ -1,7 +1,7 @@
 """The numbers a storage starts with.
 
-Every storage draws from a stream of its own, made from the seed and the storage's name, so that adding
-or reordering layers changes no other layer's start.
+Every storage draws from a stream of its own, made from the seed and the storage's name, so that
+adding or reordering layers changes no other layer's start.
 """
 
 from __future__ import annotations
@@ -24,6 +24,17 @@ def _uniform(limit: float, rng: np.random.Generator, storage: Storage) -> Array:
 
 def _normal(deviation: float, rng: np.random.Generator, storage: Storage) -> Array:
     return rng.normal(0.0, deviation, storage.shape)
+
+
+def _orthogonal(rng: np.random.Generator, storage: Storage) -> Array:
+    """Orthonormal rows, or columns where there are more rows; the first axis is the rows."""
+    rows = storage.shape[0] if storage.shape else 1
+    drawn = rng.normal(size=(rows, max(1, int(np.prod(storage.shape[1:], dtype=np.int64)))))
+    wide = drawn.shape[0] < drawn.shape[1]
+    basis, triangle = np.linalg.qr(drawn.T if wide else drawn)
+    # Signs from the triangle make the draw uniform over all such matrices (Mezzadri 2007).
+    basis = basis * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+    return np.asarray(basis.T if wide else basis).reshape(storage.shape)
 
 
 INITIALISERS: dict[str, tuple[str, Draw]] = {
@@ -62,12 +73,13 @@ INITIALISERS: dict[str, tuple[str, Draw]] = {
         "normal, variance 1 / fan in (LeCun et al. 1998)",
         lambda rng, s: _normal(np.sqrt(1.0 / s.fans[0]), rng, s),
     ),
+    "orthogonal": ("orthonormal rows or columns (Saxe et al. 2014)", _orthogonal),
 }
 
 
 def initial(storage: Storage, seed: int) -> Array:
     """float64 numbers in the storage's shape, the same for the same seed and name."""
     digest = hashlib.sha256(storage.id.encode()).digest()
-    words = np.frombuffer(digest, np.uint32).tolist()
+    words = np.frombuffer(digest, "<u4").tolist()
     rng = np.random.default_rng([seed, *words])
     return np.asarray(INITIALISERS[storage.init.name][1](rng, storage), np.float64)
