@@ -1,8 +1,8 @@
 """The compiler on one page: from a file to a tape.
 
-    parse, build, infer_shapes, resolve_ties        what the file says, checked     `check`
-    simplify, differentiate, fuse, schedule         one program of it               `lower`
-    plan_memory, emit                               addresses, for given lengths    `write_tape`
+parse, build, infer_shapes, resolve_ties        what the file says, checked     `check`
+simplify, differentiate, fuse, schedule         one program of it               `lower`
+plan_memory, emit                               addresses, for given lengths    `write_tape`
 """
 
 from __future__ import annotations

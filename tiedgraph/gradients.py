@@ -1,8 +1,8 @@
 """`check --gradients`: the user's own model, differentiated three ways.
 
-For each owner of free numbers: finite differences of the loss against the compiled gradient, and the
-untied twin, in which every parameter has numbers of its own: the tied gradient must be the sum of
-the twin's gradients, pulled back through the views.
+For each owner of free numbers: finite differences of the loss against the compiled gradient, and
+the untied twin, in which every parameter has numbers of its own: the tied gradient must be the sum
+of the twin's gradients, pulled back through the views.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Verdict:
     """One owner. Errors are relative to the largest entry of its gradient.
 
     uses: how many parameters read it. probes: numbers moved. verdict: `right`, `wrong`, `kink` (the
-    loss has a corner near some probe, as with relu or max, which finite differences cannot cross) or
-    `zero` (no loss depends on it here).
+    loss has a corner near some probe, as with relu or max, which finite differences cannot cross)
+    or `zero` (no loss depends on it here).
     """
 
     owner: str

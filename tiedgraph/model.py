@@ -19,8 +19,8 @@ from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.types import Extent
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
-from tiedgraph.passes.simplify import Mode
 from tiedgraph.passes.settings import TrainSettings, train_settings
+from tiedgraph.passes.simplify import Mode
 from tiedgraph.passes.ties import reached
 from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, prepare
@@ -49,9 +49,7 @@ class Model:
     ties is divided by.
     """
 
-    def __init__(
-        self, graph: Graph, origin: Origin, *, threads: int = 2, samples: int = 1
-    ) -> None:
+    def __init__(self, graph: Graph, origin: Origin, *, threads: int = 2, samples: int = 1) -> None:
         dtype, seed = origin.dtype, origin.seed
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64, not {dtype}")
@@ -319,7 +317,7 @@ class Model:
         """
         modes: list[Mode] = ["train", "evaluate"] if self.checked.losses else []
         modes += ["predict"] if self.checked.outputs else []
-        told = {}
+        told: dict[str, dict[str, Any]] = {}
         for mode in modes:
             program = self.program(mode)
             lengths = some_lengths(program.schedule.graph)

@@ -61,7 +61,8 @@ def report(workload: ModuleType, rounds: int, threads: int) -> None:
         low, middle, high = statistics.quantiles(values, n=4)
         share = workload.FLOPS / middle / 1e9 / peak
         print(
-            f"| {name} | {middle / ours:.2f} | {low / ours:.2f} to {high / ours:.2f} | {share:.0%} |"
+            f"| {name} | {middle / ours:.2f} | {low / ours:.2f} to {high / ours:.2f} "
+            f"| {share:.0%} |"
         )
     if absent:
         print(f"not installed here: {', '.join(absent)}")

@@ -1,8 +1,8 @@
 """Every op's kernels against the oracle, forwards and backwards, in both dtypes.
 
 Each case is a small model in which the op stands between a layer with parameters, so that the
-gradient of its inputs shows, and a loss. Sizes are odd on purpose; batches are smaller than, equal to
-and larger than a tile, and samples with a run-time size differ in length.
+gradient of its inputs shows, and a loss. Sizes are odd on purpose; batches are smaller than, equal
+to and larger than a tile, and samples with a run-time size differ in length.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def text_of(case: str) -> str:
 
 
 def one_by_one(graph, arrays, dtype, key):
-    """The oracle's batch: each sample with its own lengths, implicit inputs from the whole batch."""
+    """The oracle's batch: each sample with its own lengths; implicit inputs of the whole batch."""
     batch = prepare(graph, arrays, "float64", key)
     samples: dict[str, list[np.ndarray]] = {}
     for name, item in graph.data.items():
@@ -140,7 +140,7 @@ def one_by_one(graph, arrays, dtype, key):
             lengths = {symbol: int(valid[n]) for symbol, valid in batch.valid.items()}
             cut = tuple(slice(0, size) for size in bind(item.type.shape, lengths))
             samples[name].append(whole[n][cut].copy())
-    return batch, samples
+    return samples
 
 
 def close(found, expected, dtype, what) -> None:
@@ -165,7 +165,7 @@ def test_kernels_match_the_oracle(case: str, dtype: str) -> None:
             n: a.astype(dtype).astype(np.float64) if a.dtype.kind == "f" else a
             for n, a in arrays.items()
         }
-        batch, singles = one_by_one(graph, arrays, dtype, (model.seed, model.steps))
+        singles = one_by_one(graph, arrays, dtype, (model.seed, model.steps))
         expected = interpret(graph, storages, singles, differentiate=True)
         loss, gradients = model.value_and_grad(**arrays)
         close(loss, expected.loss, dtype, "loss")
@@ -176,7 +176,7 @@ def test_kernels_match_the_oracle(case: str, dtype: str) -> None:
         inputs = {n: a for n, a in arrays.items() if n.removesuffix(".length") == "x"}
         made = model.predict(**inputs)
         plain = simplify(model.checked, Diagnostics(), "predict")
-        _, singles = one_by_one(plain, inputs, dtype, (0, 0))
+        singles = one_by_one(plain, inputs, dtype, (0, 0))
         told = interpret(plain, storages, singles)
         for name in names:
             for n, sample in enumerate(told.outputs[name]):
@@ -184,7 +184,7 @@ def test_kernels_match_the_oracle(case: str, dtype: str) -> None:
                 close(made[name][n][cut], sample, dtype, f"output {name}")
 
         evaluated = simplify(model.checked, Diagnostics(), "evaluate")
-        _, singles = one_by_one(evaluated, arrays, dtype, (0, 0))
+        singles = one_by_one(evaluated, arrays, dtype, (0, 0))
         sums = interpret(evaluated, storages, singles).sums
         for name, found in model.evaluate_batch(arrays).items():
             close(found, sums[name].reshape(-1), dtype, name)

@@ -1,4 +1,4 @@
-"""Optimisers against their formulas in NumPy, and what a tie means for them: one number, one step."""
+"""Optimisers against their formulas in NumPy; for a tie, one number makes one step."""
 
 from __future__ import annotations
 

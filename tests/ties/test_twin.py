@@ -218,3 +218,24 @@ def test_frozen_members_freeze_the_rest() -> None:
     one.step(**batch())
     np.testing.assert_array_equal(one.free["a.weight"], before["a.weight"])
     assert not np.array_equal(one.free["c.weight"], before["c.weight"])
+
+
+def test_tied_statistics_are_one() -> None:
+    text = """
+        input x: float[4]
+        target t: float[4]
+        a = batch_norm(x)
+        b = batch_norm(a + x)
+        loss mse(b, t)
+    """
+    one = tg.compile_text(text + "\ntie hard a, b\n", dtype="float64", threads=1)
+    twin = tg.compile_text(text, dtype="float64", threads=1)
+    twin.set(one.parameters)
+    _, gradient = one.value_and_grad(**batch())
+    _, parts = twin.value_and_grad(**batch())
+    close(gradient["a.gain"], parts["a.gain"] + parts["b.gain"])
+    before = one.free
+    one.step(**batch())
+    assert one.free.keys() == {"a.gain", "a.bias", "a.mean", "a.variance"}
+    assert not np.array_equal(one.free["a.mean"], before["a.mean"])
+    np.testing.assert_array_equal(one.parameters["a.mean"], one.parameters["b.mean"])

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,14 +23,14 @@ INPUT_ERROR = 1
 WRONG_USAGE = 2
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How results are printed."""
 
     text = "text"
     json = "json"
 
 
-class Dtype(str, Enum):
+class Dtype(StrEnum):
     """Precision of all numbers of a model."""
 
     float32 = "float32"
@@ -53,11 +53,14 @@ Threads = Annotated[
 Precision = Annotated[Dtype, typer.Option("--dtype", help="Precision of all numbers.")]
 
 
-def cores() -> int:
+def _cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+CORES = _cores()
 
 
 def live(stream: Any = sys.stderr) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tiedgraph.cli.common import (
+    CORES,
     Define,
     Dtype,
     File,
@@ -16,7 +17,6 @@ from tiedgraph.cli.common import (
     Output,
     Precision,
     checked,
-    cores,
     defined,
     say,
     show,
@@ -66,7 +66,7 @@ def compile(
     from tiedgraph.runtime.identity import Origin
 
     origin = Origin(files_of(file, graph), constants, dtype.value, seed)
-    model = Model(graph, origin, threads=cores())
+    model = Model(graph, origin, threads=CORES)
     programs = model.warm()
     seconds = time.perf_counter() - started
     data: dict[str, Any] = {

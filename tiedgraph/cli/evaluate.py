@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from tiedgraph.cli.common import (
+    CORES,
     Format,
     Output,
     Threads,
-    cores,
     finite,
     load_run,
     metrics_text,
@@ -23,7 +23,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", help="Data to measure on.", show_default=False)],
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
-    threads: Threads = cores(),
+    threads: Threads = CORES,
     format: Output = Format.text,
 ) -> None:
     """Measures loss and metrics of a trained run on data.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tiedgraph.cli.common import Format, Output, Threads, cores, load_run, say, show
+from tiedgraph.cli.common import CORES, Format, Output, Threads, load_run, say, show
 
 
 def predict(
@@ -22,7 +22,7 @@ def predict(
         list[str] | None, typer.Option("--only", help="Names of outputs; all by default.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
-    threads: Threads = cores(),
+    threads: Threads = CORES,
     format: Output = Format.text,
 ) -> None:
     """Writes the outputs of a trained run for data; targets are not needed.
@@ -60,7 +60,9 @@ def _joined(parts: list[Any]) -> Any:
 
     longest = tuple(max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True))
     padded = [
-        np.pad(p, [(0, 0), *((0, to - size) for size, to in zip(p.shape[1:], longest, strict=True))])
+        np.pad(
+            p, [(0, 0), *((0, to - size) for size, to in zip(p.shape[1:], longest, strict=True))]
+        )
         for p in parts
     ]
     return np.concatenate(padded)

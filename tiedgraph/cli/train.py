@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tiedgraph.cli.common import (
+    CORES,
     Define,
     Dtype,
     File,
@@ -17,7 +18,6 @@ from tiedgraph.cli.common import (
     Precision,
     Threads,
     checked,
-    cores,
     defined,
     finite,
     metrics_text,
@@ -47,7 +47,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, help="In place of the file's.", show_default=False)
     ] = None,
-    threads: Threads = cores(),
+    threads: Threads = CORES,
     dtype: Precision = Dtype.float32,
     resume: Annotated[
         bool, typer.Option("--resume", help="Goes on where the run in RUN stopped.")
@@ -75,8 +75,12 @@ def train(
     from tiedgraph.runtime.train import Position, fit
 
     settings = train_settings(graph)
-    changes = {"epochs": epochs, "batch": batch, "seed": seed}
-    settings = replace(settings, **{k: v for k, v in changes.items() if v is not None})
+    settings = replace(
+        settings,
+        epochs=settings.epochs if epochs is None else epochs,
+        batch=settings.batch if batch is None else batch,
+        seed=settings.seed if seed is None else seed,
+    )
     if not graph.losses:
         say(f"error: {file} declares no loss, and so cannot be trained; add `loss ...`")
         raise typer.Exit(1)
@@ -85,7 +89,7 @@ def train(
     validate_path = validate or _beside(file, loading.validate)
     if train_path is None:
         raise typer.BadParameter(
-            "no training data: give --data, or train = \"...\" in the file's data { }"
+            'no training data: give --data, or train = "..." in the file\'s data { }'
         )
     place = output or Path("runs") / graph.name
     if resume and force:
@@ -129,7 +133,12 @@ def _beside(file: Path, name: str | None) -> Path | None:
 
 
 def _report(
-    model: Any, graph: Any, place: Path, history: list[dict[str, float]], held_out: bool, format: Format
+    model: Any,
+    graph: Any,
+    place: Path,
+    history: list[dict[str, float]],
+    held_out: bool,
+    format: Format,
 ) -> None:
     from tiedgraph.explain import explain, explain_text
 

@@ -2,7 +2,7 @@
 
 A *job* is a row of 64-bit integers that tells one thread what to do (`JOB` names its fields). Tiles
 are dealt to `SHARDS` shards, whatever the number of threads, and each shard has its own gradient
-buffer; shards are summed by a fixed pairwise tree. So the bits of a result do not depend on threads.
+buffer; shards are summed by a fixed pairwise tree. So no bit of a result depends on threads.
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ SUM_SHARDS = Kernel(
     stride = operand[2]
     for i in range(operand[0], operand[0] + operand[1]):
         parameter[i] = {_tree(0, SHARDS)}
-""" + "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(SHARDS)) + "\n",
+"""
+    + "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(SHARDS))
+    + "\n",
 )
 
 

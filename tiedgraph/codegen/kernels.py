@@ -14,6 +14,7 @@ import ctypes
 import hashlib
 import threading
 from collections.abc import Iterable
+from functools import cache as cache_forever
 from functools import lru_cache, partial
 from importlib import metadata, resources
 from typing import Any
@@ -67,7 +68,7 @@ def entry(kernel: Kernel, dtype: str) -> Any:
     return at(addresses([kernel], dtype)[0])
 
 
-@lru_cache(maxsize=None)
+@cache_forever
 def at(address: int) -> Any:
     """The kernel at a machine address, in the same form."""
     return partial(ENTRY(address), _IGNORED, _IGNORED)
@@ -116,16 +117,16 @@ def _compile(kernel: Kernel, dtype: str, name: str) -> bytes:
     from tiedgraph.lanes import math, vector
 
     scope: dict[str, Any] = {**vector.names(dtype), **math.names(dtype)}
-    exec(compile(_checked(kernel), f"<kernel {kernel.name}>", "exec"), scope)
+    exec(compile(_checked(kernel), f"<kernel {kernel.name}>", "exec"), scope)  # noqa: S102
     pointer = vector.pointer_to(dtype)
     arguments = (pointer, pointer, pointer, vector.INT64_POINTER)
-    function = njit(
-        types.void(*arguments),
-        _nrt=False,
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        error_model="numpy",
-    )(scope["kernel"])
+    options: dict[str, Any] = {
+        "_nrt": False,
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "error_model": "numpy",
+    }
+    function: Any = njit(types.void(*arguments), **options)(scope["kernel"])
     overload = function.overloads[arguments]
     text = overload.library.get_llvm_str()
     text = text.replace(overload.fndesc.llvm_func_name, f"tiedgraph_{name}")

@@ -118,7 +118,9 @@ class NodeEmitter(Emitter):
     def sum_statistic(self, name: str, count: int) -> None:
         self._tape.sum_statistic(self._node.id, self.statistic(name, count), count)
 
-    def call(self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False) -> None:
+    def call(
+        self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False
+    ) -> None:
         row = Row(self._node.id, kernel, tuple(int(o) for o in operands), once, update)
         self._tape.rows.append(row)
 
@@ -183,9 +185,7 @@ def write_tape(
         starts.append(len(flat))
         flat.extend(row.operands)
     distinct = list(dict.fromkeys(row.kernel for row in rows))
-    address = dict(
-        zip(distinct, kernels.addresses(distinct, schedule.dtype), strict=True)
-    )
+    address = dict(zip(distinct, kernels.addresses(distinct, schedule.dtype), strict=True))
     table = np.array(
         [[address[row.kernel], start] for row, start in zip(rows, starts, strict=True)], np.int64
     ).reshape(-1, 2)

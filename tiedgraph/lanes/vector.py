@@ -90,7 +90,9 @@ def constant(kind: ir.VectorType, value: float | int) -> ir.Constant:
     return ir.Constant(kind, [value] * kind.count)
 
 
-def to_element(builder: ir.IRBuilder, value: ir.Value, given: types.Type, lane: LaneType) -> ir.Value:
+def to_element(
+    builder: ir.IRBuilder, value: ir.Value, given: types.Type, lane: LaneType
+) -> ir.Value:
     """A scalar of Numba type `given` as the lane's element type."""
     target = element_ir(lane)
     if isinstance(given, types.Integer | types.Boolean | types.IntegerLiteral):
@@ -137,7 +139,7 @@ def load(typing: Any, pointer: Any, offset: Any) -> Any:
     lane = _lane_of(pointer)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.load(_address(builder, *args, vector_ir(lane)))
+        value = builder.load(_address(builder, args[0], args[1], vector_ir(lane)))
         value.align = lane.element.bitwidth // 8
         return value
 
@@ -150,7 +152,7 @@ def store(typing: Any, pointer: Any, offset: Any, value: Any) -> Any:
     lane = _lane_of(pointer)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        instruction = builder.store(args[2], _address(builder, *args[:2], vector_ir(lane)))
+        instruction = builder.store(args[2], _address(builder, args[0], args[1], vector_ir(lane)))
         instruction.align = lane.element.bitwidth // 8
         return context.get_dummy_value()
 
@@ -162,7 +164,7 @@ def number(typing: Any, pointer: Any, index: Any) -> Any:
     """`operand[index]` read as the 64 bits of a float64 (see `tiedgraph.ops.rules.bits`)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_address(builder, *args, ir.DoubleType()))
+        return builder.load(_address(builder, args[0], args[1], ir.DoubleType()))
 
     return types.float64(pointer, types.intp), codegen
 
@@ -203,7 +205,7 @@ def unary(name: str, make: Callable[[Any, Any], Any], doc: str) -> Any:
         return x(x), codegen
 
     function.__doc__ = doc
-    function._name = name
+    function._name = name  # type: ignore[misc]
     return function
 
 
@@ -271,7 +273,7 @@ def transpose(
 ) -> Any:
     """Turns a square of LANES x LANES numbers over.
 
-    Row r is read at `source[start + r * stride]`; column c is written at `target[place + c * step]`.
+    Row r is read at `source[start + r * stride]`, column c written at `target[place + c * step]`.
     """
     lane = _lane_of(source)
 
@@ -326,7 +328,7 @@ def _widen(builder: Any, sig: Any, args: Any, lane: LaneType) -> list[Any]:
 
 def _register_binary(symbol: Any, make: Callable[[Any, Any, Any], Any], compares: bool) -> None:
     @infer_global(symbol)
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             lane = _operands(args)
             if lane is None or len(args) != 2:
@@ -362,7 +364,7 @@ for _symbol, _text in (
 
 
 @infer_global(operator.neg)
-class _Negative(AbstractTemplate):  # type: ignore[misc]
+class _Negative(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         return signature(args[0], args[0]) if isinstance(args[0], LaneType) else None
 
@@ -374,7 +376,7 @@ def _lower_negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 def _register_mask(symbol: Any, make: Callable[[Any, Any, Any], Any]) -> None:
     @infer_global(symbol)
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) == 2 and all(isinstance(a, MaskType) for a in args):
                 return signature(args[0], *args)

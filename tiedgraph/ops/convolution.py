@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -153,7 +153,8 @@ def _seen(attrs: Conv, padded: Array, entry: tuple[int, ...], sizes: tuple[int, 
             strict=True,
         )
     ]
-    return padded[(slice(None), *slices)]
+    where: tuple[Any, ...] = (slice(None), *slices)
+    return np.asarray(padded[where])
 
 
 def forward(attrs: Conv, inputs: Sequence[Array], params: Sequence[Array]) -> Array:
@@ -170,7 +171,8 @@ def forward(attrs: Conv, inputs: Sequence[Array], params: Sequence[Array]) -> Ar
         ins = slice(group * per_in, (group + 1) * per_in)
         for entry in entries:
             seen = _seen(attrs, padded[ins], entry, sizes)
-            result[outs] += np.tensordot(weight[(outs, slice(None), *entry)], seen, 1)
+            where: tuple[Any, ...] = (outs, slice(None), *entry)
+            result[outs] += np.tensordot(weight[where], seen, 1)
     if attrs.bias:
         result += params[1].reshape(-1, *[1] * len(sizes))
     return result
@@ -188,7 +190,7 @@ def backward(
         outs = slice(group * per_out, (group + 1) * per_out)
         ins = slice(group * per_in, (group + 1) * per_in)
         for entry in entries:
-            at = (outs, slice(None), *entry)
+            at: tuple[Any, ...] = (outs, slice(None), *entry)
             seen = _seen(attrs, padded[ins], entry, grad.shape[1:])
             grad_weight[at] = np.tensordot(grad[outs], seen, (positions, positions))
             into = _seen(attrs, grad_padded[ins], entry, grad.shape[1:])
@@ -207,7 +209,7 @@ def backward(
 
 @lru_cache
 def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kernel:
-    """y[o, r, c] = f(start + sum over i, ky, kx of w[o, i, ky, kx] x[i, r sy + ky dy, c sx + kx dx]).
+    """y[o, r, c] = f(start + sum of w[o, i, ky, kx] x[i, r sy + ky dy, c sx + kx dx]).
 
     Register tile outputs x columns; both counts given are multiples of it. All strides and
     extents are operands.
@@ -257,7 +259,7 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
 
 @lru_cache
 def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
-    """g[o, i, ky, kx] += sum over positions and samples of d[o, r, c] x[i, r sy + ky dy, c sx + ..].
+    """g[o, i, ky, kx] += sum of d[o, r, c] x[i, r sy + ky dy, c sx + kx dx], over samples too.
 
     Register tile outputs x channels x window columns, summed over all positions of the tile.
     """
@@ -509,7 +511,7 @@ def emit_backward(emitter: Emitter) -> None:
         return
     into, add = wanted
     frame, strides = _frame(attrs, into, grad), _four(weight)
-    # The output gradient, `stride` apart, in a frame in which every window of the input's size fits.
+    # The output gradient, `stride` apart, in a frame in which every window of the input fits.
     spans = [(frame.window[a] - 1) * frame.dilation[a] for a in range(2)]
     target = (frame.sizes[1] + spans[0], frame.sizes[2] + spans[1])
     before = (spans[0] - frame.before[0], spans[1] - frame.before[1])
@@ -592,7 +594,7 @@ def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...
 
 def reads_past_the_end(attrs: Conv) -> float | None:
     """Padded windows read beyond the last step, where short samples of a batch must hold zeros."""
-    past = attrs.pad == "same" or (attrs.pad != "causal" and any(attrs.pad))  # type: ignore[arg-type]
+    past = attrs.pad == "same" or (attrs.pad != "causal" and any(attrs.pad))
     return 0.0 if past else None
 
 

@@ -88,7 +88,8 @@ def matrix_kernel(rows: int, epilogue: tuple[str, ...]) -> Kernel:
     text = [
         "def kernel(activation, parameter, gradient, operand):",
         "    x, y, m, b = operand[0], operand[1], operand[2], operand[3]",
-        "    rows, columns, row_stride, column_stride = operand[4], operand[5], operand[6], operand[7]",
+        "    rows, columns, row_stride = operand[4], operand[5], operand[6]",
+        "    column_stride = operand[7]",
         "    bias_stride, start = operand[8], operand[9]",
         f"    for row in range(0, rows, {rows}):",
         *(f"        s{r} = broadcast(0.0)" for r in every),
@@ -122,7 +123,8 @@ def outer_kernel(rows: int) -> Kernel:
     text = [
         "def kernel(activation, parameter, gradient, operand):",
         "    a, b, turned, g = operand[0], operand[1], operand[2], operand[3]",
-        "    rows, columns, row_stride, column_stride = operand[4], operand[5], operand[6], operand[7]",
+        "    rows, columns, row_stride = operand[4], operand[5], operand[6]",
+        "    column_stride = operand[7]",
         "    first = operand[8]",
         "    width = (columns + LANES - 1) // LANES * LANES",
         "    if first:",

@@ -14,7 +14,9 @@ from tiedgraph.ir.types import Extent, Type
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Category = Literal["layer", "function", "arithmetic", "loss", "metric", "internal"]
-SettingKind = Literal["size", "sizes", "integer", "number", "flag", "word", "pad", "axis", "shape", "string"]  # fmt: skip
+SettingKind = Literal[
+    "size", "sizes", "integer", "number", "flag", "word", "pad", "axis", "shape", "string"
+]
 
 
 # ---------------------------------------------------------------- settings of an op
@@ -41,7 +43,14 @@ def setting(
       shape: a list of integers and names of run-time sizes -> tuple.
     minimum, maximum: inclusive bounds of numbers.
     """
-    about = dict(kind=kind, rank=rank, words=words, minimum=minimum, maximum=maximum, doc=doc)
+    about = {
+        "kind": kind,
+        "rank": rank,
+        "words": words,
+        "minimum": minimum,
+        "maximum": maximum,
+        "doc": doc,
+    }
     if default is MISSING:
         return field(metadata=about)
     return field(default=default, metadata=about)
@@ -77,6 +86,9 @@ class OpError(Exception):
 # ---------------------------------------------------------------- what an op declares
 
 
+DEFAULT_INIT = Init("default")
+
+
 @dataclass(frozen=True)
 class ParamSpec:
     """A parameter of a layer. `init.name == "default"` lets the following function decide:
@@ -86,7 +98,7 @@ class ParamSpec:
 
     name: str
     shape: tuple[int, ...]
-    init: Init = Init("default")
+    init: Init = DEFAULT_INIT
     trainable: bool = True
     fans: tuple[int, int] = (1, 1)
 
@@ -121,7 +133,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Where one sample-tile's value lies: `activation[offset + (row-major index) * LANES + lane]`."""
+    """Where a tile's value lies: `activation[offset + (row-major index) * LANES + lane]`."""
 
     offset: int
     shape: tuple[int, ...]

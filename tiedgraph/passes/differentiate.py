@@ -17,7 +17,7 @@ def differentiate(graph: Graph, diagnostics: Diagnostics) -> Graph:
     wanted = _reached_by_parameters(graph)
     nodes, values = dict(graph.nodes), dict(graph.values)
     latest: dict[str, str] = {}  # value -> id of its gradient so far
-    for name, node in reversed(graph.nodes.items()):
+    for name, node in reversed(list(graph.nodes.items())):
         op = BY_NAME[node.op]
         is_loss = node.role == "loss" and node.op == "total"
         given = [latest[v] for v in node.outputs if v in latest]
@@ -28,7 +28,7 @@ def differentiate(graph: Graph, diagnostics: Diagnostics) -> Graph:
         if not targets and not trains:
             continue
         saved = list(node.inputs) if "inputs" in op.saves else _implicit(graph, node)
-        saved += node.outputs if "output" in op.saves else ()
+        saved += list(node.outputs) if "output" in op.saves else []
         outputs, accumulate = [], []
         for value in dict.fromkeys(targets):
             before = latest.get(value)

@@ -15,7 +15,8 @@ class Schedule:
     """A graph with everything decided but addresses.
 
     order: node ids, each after what it reads.
-    lanes: numbers in a vector; lane_axis: what lies along it (`samples`: a tile is `lanes` samples).
+    lanes: numbers in a vector. lane_axis: what lies along it; with `samples` a tile has `lanes` of
+      them.
     """
 
     graph: Graph

@@ -74,7 +74,7 @@ def _implicit(values: dict[str, Value], data: dict[str, DataInput], item: DataIn
 def _prune(graph: Graph, wanted: Iterable[str]) -> Graph:
     """Keeps what the wanted values and nodes are computed from."""
     needed = set(wanted)
-    for name, node in reversed(graph.nodes.items()):
+    for name, node in reversed(list(graph.nodes.items())):
         if name in needed or needed.intersection(node.outputs):
             needed.add(name)
             needed.update(node.inputs)
@@ -126,6 +126,4 @@ def _mask(graph: Graph) -> Graph:
 
 def lengths_input(size: Extent) -> DataInput:
     """The implicit input that holds each sample's valid extent of one run-time size."""
-    return DataInput(
-        implicit_id("lengths", (size,)), "lengths", Type("float", ()), extents=(size,)
-    )
+    return DataInput(implicit_id("lengths", (size,)), "lengths", Type("float", ()), extents=(size,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -258,4 +259,4 @@ def split_blocks(begin: int, end: int, parts: int) -> list[tuple[int, int]]:
     count = -(-(end - begin) // BLOCK)
     parts = max(1, min(parts, count // 4))
     cuts = [begin + (count * i // parts) * BLOCK for i in range(parts)] + [end]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))

@@ -1,8 +1,8 @@
 """The oracle: a slow, obvious NumPy interpreter of a graph, one sample at a time, in float64.
 
 Every sample has its own lengths here, so there is no padding and nothing to mask. It walks the
-nodes of the differentiable forward graph (after `simplify`) and back, and reads parameters and pulls
-gradients back through their views. Compiled programs are held to it.
+nodes of a simplified graph forwards and back, and reads parameters and pulls gradients back through
+their views. Compiled programs are held to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Samples = list[Array]  # one array a sample
 
 @dataclass
 class Result:
-    """Sums over the batch by `total:` and `collect:` node, outputs by name, gradients by storage."""
+    """Sums over the batch by node, outputs by name, gradients by storage."""
 
     sums: dict[str, Array] = field(default_factory=dict)
     outputs: dict[str, Samples] = field(default_factory=dict)
@@ -92,7 +92,7 @@ def _backward(
 ) -> dict[str, Array]:
     gradients: dict[str, Samples] = {}
     grad_params = {name: np.zeros_like(array) for name, array in params.items()}
-    for node in reversed(graph.nodes.values()):
+    for node in reversed(list(graph.nodes.values())):
         op = BY_NAME[node.op]
         output = values[node.outputs[0]]
         if node.op == "total":
@@ -107,7 +107,8 @@ def _backward(
         inputs = [values[name] for name in node.inputs]
         if op.batch:
             found = op.backward(node.attrs, inputs, own, output, given)  # type: ignore[arg-type]
-            _add(node, gradients, grad_params, list(found[0]), found[1])
+            batched: Any = found[0]
+            _add(node, gradients, grad_params, list(batched), found[1])
             continue
         parts = [
             op.backward(node.attrs, list(sample), own, out, grad)
