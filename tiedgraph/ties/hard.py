@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from math import prod
 from pathlib import Path
 
@@ -27,13 +28,28 @@ def hard_edges(
             f"the tie has one member, '{only}', and so ties nothing",
             tie.members[0].span if tie.members else tie.span,
             label="the only member",
-            hint="name a second one, select several such as layers[*], or remove the tie",
+            hint=_second(graph, only),
         )
         return []
     first, *others = tie.members
     if tie.members[-1].steps:
         return _viewed(graph, tie, first, others[-1], diagnostics)
     return [edge for other in others for edge in _pair(graph, tie, other, first, diagnostics)]
+
+
+def _second(graph: Graph, only: str) -> str:
+    """A way out for a tie with one member: the name most like it of what it could be tied to."""
+    if only in graph.params:
+        shape = graph.params[only].shape
+        fitting = [name for name, param in graph.params.items() if param.shape == shape]
+    else:
+        names = parameters_of(graph, only).keys() if only else ()
+        fitting = [p for p in graph.instances if parameters_of(graph, p).keys() == names]
+    others = [name for name in fitting if name != only]
+    nearest = difflib.get_close_matches(only, others, n=1, cutoff=0.0)
+    if not nearest:
+        return "nothing else has its shape; remove the tie"
+    return f"name a second one, such as '{nearest[0]}', or remove the tie"
 
 
 def _viewed(
