@@ -333,9 +333,10 @@ def _claimed(path: Path, kind: str, replace: bool) -> Iterator[Mapping[str, Any]
     try:
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
+        # What a first checkpoint left that was never finished is nobody's.
         foreign = not folder.is_saved(path) and any(
-            item.name != folder.LOCK and not item.name.endswith(folder.NEW)
-            for item in path.iterdir()
+            item.name != folder.LOCK and not item.name.endswith(folder.NEW) and not item.is_dir()
+            for item in path.rglob("*")
         )
     except OSError as error:
         raise RunError(f"{path} cannot be made: {(error.strerror or str(error)).lower()}") from None

@@ -90,6 +90,7 @@ def commit(
         "files": {name: _digest(content) for name, content in files.items()},
         "derived": {name: _digest(content) for name, content in derived.items()},
     }
+    spelt = _manifest_bytes(manifest)
     known = _listed(before) if before is not None else {}
     changed = {
         name: content
@@ -106,7 +107,7 @@ def commit(
                 _write(path / f"{name}{NEW}", content)
             for folder in {(path / name).parent for name in changed}:
                 _sync_folder(folder)
-            _write(path / f"{MANIFEST}{NEW}", _manifest_bytes(manifest))
+            _write(path / f"{MANIFEST}{NEW}", spelt)
             os.replace(path / f"{MANIFEST}{NEW}", path / MANIFEST)
         except OSError:
             _remove([*beside, path / f"{MANIFEST}{NEW}"])
@@ -118,7 +119,8 @@ def commit(
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RunError(f"{path} cannot be written: {reason}; its last state is whole") from None
-    return manifest
+    written: dict[str, Any] = json.loads(spelt)
+    return written
 
 
 def _settle(path: Path, known: Mapping[str, Any]) -> None:
