@@ -238,7 +238,8 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _checked(path: Path, name: str, digest: Mapping[str, Any]) -> bytes:
     found = "is missing"
-    for candidate in (name, f"{name}{NEW}"):
+    # The name once more: a writer may have renamed the new file between the two looks.
+    for candidate in (name, f"{name}{NEW}", name):
         try:
             _refuse_links(path, candidate)
             content = _read(path / candidate, digest["bytes"])
