@@ -247,6 +247,8 @@ class _Loop:
             position.length = self.train.steps(self.settings.batch)
         self.watch.begin(position, self.settings)
         try:
+            if not position.step:
+                self._save()  # a place that cannot be written shows now, not after an epoch
             while position.epoch < self.settings.epochs and not self._patience_is_over():
                 self._epoch()
             if self.settings.keep == "best" and self.best is not None:
