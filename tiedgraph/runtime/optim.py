@@ -155,9 +155,9 @@ class Optimiser:
         self.threads = threads
         self.steps = 0
         self.method = METHODS[type(settings.optimizer)]
-        count = self.method.slots(settings.optimizer)
+        count = max(1, self.method.slots(settings.optimizer))
         self.stride = numbers.plan.trained
-        self.slots = aligned(max(1, count) * self.stride, numbers.dtype).reshape(-1, self.stride)
+        self.slots = aligned(count * self.stride, numbers.dtype).reshape(count, self.stride)
         self._squares = aligned(-(-self.stride // BLOCK), numbers.dtype)
 
     def step(self, gradient: Array, rate: float) -> None:
