@@ -124,7 +124,7 @@ def train(
             start=start,
             best=best,
         )
-    _report(model, graph, place, history, held_out is not None, format)
+    _report(graph, place, history, validate_path, format)
 
 
 def _beside(file: Path, name: str | None) -> Path | None:
@@ -133,11 +133,10 @@ def _beside(file: Path, name: str | None) -> Path | None:
 
 
 def _report(
-    model: Any,
     graph: Any,
     place: Path,
     history: list[dict[str, float]],
-    held_out: bool,
+    held_out: Path | None,
     format: Format,
 ) -> None:
     from tiedgraph.explain import explain, explain_text
@@ -150,11 +149,11 @@ def _report(
         "epochs": len(history),
         "train": finite(trained),
     }
-    lines = [f"training:   {metrics_text(trained)}"]
-    if held_out:
+    lines = [f"in training: {metrics_text(trained)}"]
+    if held_out is not None:
         validated = {n: last[f"validate_{n}"] for n in names if f"validate_{n}" in last}
         result["validate"] = finite(validated)
-        lines.append(f"validation: {metrics_text(validated)}")
+        lines.append(f"on {held_out.name}: {metrics_text(validated)}")
     found = explain(graph)
     result["sharing"] = {"declared": found.declared, "free": found.free}
     lines += ["", explain_text(found).rstrip(), "", f"saved in {place}"]

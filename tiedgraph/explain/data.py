@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
@@ -91,6 +91,19 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class WindowReport:
+    """A layer that shares by itself: its window's weights serve every place of one sample.
+
+    connections: numbers that the weight would have with a weight of its own at each place.
+    """
+
+    parameter: str
+    numbers: int
+    places: int
+    connections: int
+
+
+@dataclass(frozen=True)
 class Explanation:
     """All that `explain` tells. Numbers without unit are counts of numbers.
 
@@ -106,6 +119,7 @@ class Explanation:
     statistics: int
     ties: tuple[TieReport, ...]
     together: tuple[str, ...]
+    windows: tuple[WindowReport, ...]
     for_all_tasks: tuple[str, ...]
     owners: tuple[OwnerReport, ...]
     parameters: tuple[ParameterReport, ...]
@@ -147,6 +161,7 @@ def explain(graph: Graph) -> Explanation:
         statistics=rest,
         ties=tuple(_tie(tie) for tie in graph.ties),
         together=tuple(_together(parameters)),
+        windows=tuple(_windows(graph, lengths)),
         for_all_tasks=tuple(_for_all_tasks(graph)),
         owners=owners,
         parameters=parameters,
@@ -294,6 +309,18 @@ def _forward(graph: Graph, lengths: Mapping[str, int]) -> tuple[int, int]:
         if op.flops is not None:
             flops += op.flops(node.attrs, inputs, output)
     return numbers, flops
+
+
+def _windows(graph: Graph, lengths: Mapping[str, int]) -> Iterator[WindowReport]:
+    """Layers that read their weight at more than one place."""
+    for node in graph.nodes.values():
+        op = BY_NAME[node.op]
+        if op.places is None or not node.params:
+            continue
+        places = op.places(bind(graph.shape_of(node.outputs[0]), lengths))
+        numbers = elements(graph.params[node.params[0]].shape)
+        if places > 1:
+            yield WindowReport(node.params[0], numbers, places, numbers * places)
 
 
 def _is_metric(node: Node) -> bool:

@@ -23,11 +23,24 @@ def explain_text(explanation: Explanation, name: str | None = None) -> str:
         parts.append(_ties_text(explanation))
     if explanation.together:
         parts.append("what the ties imply together\n" + _lines(explanation.together))
+    if explanation.windows:
+        parts.append(_windows_text(explanation))
     if explanation.for_all_tasks:
         names = listed(explanation.for_all_tasks)
         parts.append(f"shared by all tasks, being outside of each\n{_lines([names])}")
     parts += [_owners_text(explanation), _memory_text(explanation)]
     return "\n\n".join(parts) + "\n"
+
+
+def _windows_text(e: Explanation) -> str:
+    """What windows share without any tie."""
+    lengths = ", ".join(f"{name} = {count}" for name, count in e.lengths.items())
+    rows = [["parameter", "numbers", "places", "connections"]]
+    rows += [
+        [w.parameter, f"{w.numbers:,}", f"{w.places:,}", f"{w.connections:,}"] for w in e.windows
+    ]
+    told = f" at {lengths}" if lengths else ""
+    return f"what windows share, one sample{told}\n" + _table(rows, right={1, 2, 3})
 
 
 def explain_parameter(graph: Graph, name: str) -> str:

@@ -592,6 +592,11 @@ def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...
     return per_output * int(np.prod(output))
 
 
+def places(output: tuple[int, ...]) -> int:
+    """Positions of the window."""
+    return int(np.prod(output[1:]))
+
+
 def reads_past_the_end(attrs: Conv) -> float | None:
     """Padded windows read beyond the last step, where short samples of a batch must hold zeros."""
     past = attrs.pad == "same" or (attrs.pad != "causal" and any(attrs.pad))
@@ -625,6 +630,7 @@ def _record(name: str, attrs: type, doc: str) -> Op:
         epilogue=True,
         padding=reads_past_the_end,
         flops=flops,
+        places=places,
     )
 
 

@@ -257,6 +257,8 @@ class Op:
     larger_is_better: for metrics, such as accuracy.
     finish(sums): for metrics, from the sums over all samples of the op's output vector.
     flops(attrs, inputs, output): operations of one sample forwards, given bound shapes.
+    places(output): for layers that read the same parameters again and again, how many times in one
+      sample: once for each place of a window.
     """
 
     name: str
@@ -284,4 +286,5 @@ class Op:
     finish: Callable[[Array], float] | None = None
     larger_is_better: bool = False
     flops: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
+    places: Callable[[tuple[int, ...]], int] | None = None
     spelling: str = ""

@@ -11,46 +11,23 @@ import stat
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 
 from tiedgraph.diagnostics import DataError
 from tiedgraph.ir.types import Type
+from tiedgraph.npy import Header, read_header
 from tiedgraph.runtime.checks import check_form
 from tiedgraph.runtime.datafile import Array, File, Wanted, check_room, reason
 
 
-@dataclass(frozen=True)
-class _Header:
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    offset: int
-
-    @property
-    def bytes(self) -> int:
-        size = self.dtype.itemsize
-        for extent in self.shape:
-            size *= int(extent)
-        return size
-
-
-def _header(file: BinaryIO, name: str) -> _Header:
+def _header(file: BinaryIO, name: str) -> Header:
     try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise ValueError(f"version {version[0]}.{version[1]} of the format is not read")
-    except (ValueError, EOFError, struct.error, SyntaxError, TypeError, OverflowError) as error:
-        raise DataError(f"array '{name}' is damaged: {reason(error)}") from None
-    if any(size < 0 for size in shape):
-        raise DataError(f"array '{name}' is damaged: its shape is {list(shape)}")
-    return _Header(shape, dtype, file.tell())
+        return read_header(file)
+    except ValueError as error:
+        raise DataError(f"array '{name}' is damaged: {error}") from None
 
 
 def open_npz(path: Path) -> File:
@@ -83,7 +60,7 @@ _UNZIP = (
 )
 
 
-def _npz_header(archive: zipfile.ZipFile, name: str, kind: Type | None) -> _Header:
+def _npz_header(archive: zipfile.ZipFile, name: str, kind: Type | None) -> Header:
     info = archive.getinfo(f"{name}.npy")
     try:
         with archive.open(info) as file:
@@ -102,11 +79,14 @@ def _npz_header(archive: zipfile.ZipFile, name: str, kind: Type | None) -> _Head
 def _npz_array(archive: zipfile.ZipFile, name: str) -> Array:
     try:
         with archive.open(f"{name}.npy") as file:
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
-            file.read(1)  # the end, where the checksum is compared
-            return array
+            found = _header(file, name)
+            content = bytearray(found.bytes)
+            if file.readinto(content) != found.bytes or file.read(1):
+                raise EOFError("it is cut off")
     except _UNZIP as error:
         raise DataError(f"array '{name}' is damaged: {reason(error)}") from None
+    flat = np.frombuffer(content, found.dtype)
+    return flat.reshape(found.shape, order="F" if found.fortran_order else "C")
 
 
 def _map_npy(path: Path, name: str, kind: Type | None) -> Array:
@@ -125,7 +105,8 @@ def _map_npy(path: Path, name: str, kind: Type | None) -> Array:
             )
         if not found.bytes:
             return np.zeros(found.shape, found.dtype)
-        return np.lib.format.open_memmap(path, mode="r")
+        order: Literal["C", "F"] = "F" if found.fortran_order else "C"
+        return np.memmap(path, found.dtype, "r", found.offset, found.shape, order)
     except (OSError, ValueError) as error:
         raise DataError(f"'{path.name}' cannot be read: {reason(error)}") from None
 
