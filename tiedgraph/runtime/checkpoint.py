@@ -81,7 +81,7 @@ class Saved:
 
     def _ties(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(metadata_of(self.files[PARAMETERS])["ties"]))
+            return dict(metadata_of(self.files[PARAMETERS])["ties"])
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{self.path / PARAMETERS} is damaged: it has no ties") from None
 
@@ -138,8 +138,9 @@ def read(path: Path) -> Saved:
         if missing or not names or saved.dtype not in ("float32", "float64"):
             raise KeyError
         saved.position()
-        if metadata_of(files[PARAMETERS]).get("fingerprint") != saved.fingerprint:
-            raise RunError(f"{path / PARAMETERS} belongs to another model than {folder.MANIFEST}")
+        for name in (PARAMETERS, OPTIMIZER):
+            if metadata_of(files[name]).get("fingerprint") != saved.fingerprint:
+                raise RunError(f"{path / name} belongs to another model than {folder.MANIFEST}")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise RunError(f"{path / folder.MANIFEST} does not describe a run") from None
     return saved
@@ -227,11 +228,7 @@ class Run:
                 "fingerprint": self._fingerprint,
             },
         }
-        metadata = {
-            "format": "tiedgraph",
-            "fingerprint": self._fingerprint,
-            "ties": json.dumps(ties_of(self.graph), sort_keys=True),
-        }
+        metadata = {"fingerprint": self._fingerprint, "ties": ties_of(self.graph)}
         numbers = now.numbers if best is None else best.numbers
         kept = dict(now.slots)
         if best is not None:
@@ -246,7 +243,7 @@ class Run:
         files = {
             **self.origin.files,
             PARAMETERS: pack_tensors(numbers, metadata),
-            OPTIMIZER: pack_tensors(kept, {"format": "tiedgraph"}),
+            OPTIMIZER: pack_tensors(kept, {"fingerprint": self._fingerprint}),
             STATE: _json(state),
         }
         derived = {}

@@ -81,7 +81,12 @@ def fingerprint(graph: Graph) -> str:
 # ---------------------------------------------------------------- tensors as bytes
 
 
-def pack_tensors(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+# The one key of the metadata: the library writes several in any order, and the same model shall
+# give the same bytes.
+METADATA = "tiedgraph"
+
+
+def pack_tensors(tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> bytes:
     """A safetensors file, read back and compared; RunError for numbers that are not finite.
 
     Arrays are copied in C order first: the library writes strided ones wrongly without a word.
@@ -90,7 +95,8 @@ def pack_tensors(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> b
     for name, array in ready.items():
         if not np.isfinite(array).all():
             raise RunError(f"'{name}' holds numbers that are not finite, which are not saved")
-    content: bytes = safetensors.numpy.save(ready, metadata=dict(metadata))
+    text = json.dumps(metadata, sort_keys=True)
+    content: bytes = safetensors.numpy.save(ready, metadata={METADATA: text})
     again = safetensors.numpy.load(content)
     for name, array in ready.items():
         if again[name].tobytes() != array.tobytes() or again[name].shape != array.shape:
@@ -110,10 +116,14 @@ def unpack_tensors(content: bytes, name: str) -> dict[str, Array]:
     return found
 
 
-def metadata_of(content: bytes) -> dict[str, str]:
-    """The texts in a safetensors header: its length in 8 bytes, then JSON."""
+def metadata_of(content: bytes) -> dict[str, Any]:
+    """What `pack_tensors` was given; KeyError, TypeError or ValueError where there is none.
+
+    A safetensors header is its length in 8 bytes, then JSON.
+    """
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+    texts = json.loads(content[8 : 8 + length])["__metadata__"]
+    return dict(json.loads(texts[METADATA]))
 
 
 def fit_numbers(

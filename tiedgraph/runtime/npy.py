@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import IO, Literal
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from tiedgraph.npy import Header, read_header
 from tiedgraph.runtime.checks import check_form
 from tiedgraph.runtime.datafile import Array, File, Wanted, check_room, reason
 
+CHUNK = 2**22  # bytes that are unpacked together
 
-def _header(file: BinaryIO, name: str) -> Header:
+
+def _header(file: IO[bytes], name: str) -> Header:
     try:
         return read_header(file)
     except ValueError as error:
@@ -80,12 +82,16 @@ def _npz_array(archive: zipfile.ZipFile, name: str) -> Array:
     try:
         with archive.open(f"{name}.npy") as file:
             found = _header(file, name)
-            content = bytearray(found.bytes)
-            if file.readinto(content) != found.bytes or file.read(1):
+            content = np.empty(found.bytes, np.uint8)
+            filled = 0
+            while part := file.read(CHUNK):
+                content[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+                filled += len(part)
+            if filled != found.bytes:
                 raise EOFError("it is cut off")
     except _UNZIP as error:
         raise DataError(f"array '{name}' is damaged: {reason(error)}") from None
-    flat = np.frombuffer(content, found.dtype)
+    flat = content.view(found.dtype)
     return flat.reshape(found.shape, order="F" if found.fortran_order else "C")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import stat
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from tiedgraph.ir.types import shape_text
+from tiedgraph.npy import read_header
 from tiedgraph.ties.layout import Array, Shape
 from tiedgraph.ties.view import ViewError
 
@@ -23,21 +23,11 @@ def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
     E0501 for a file that is too large, E0408 for other shapes or types.
     """
     content = _content(name, root)
-    stream = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ViewError(
-                "E0502", f"'{name}' is a .npy file of version {version}, not 1.0 or 2.0"
-            )
-        if version == (1, 0):
-            found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            found, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    except ViewError:
-        raise
-    except Exception:  # NumPy's reader of headers raises whatever its tokenizer does
-        raise ViewError("E0502", f"'{name}' is not a .npy file") from None
+        header = read_header(io.BytesIO(content))
+    except ValueError as error:
+        raise ViewError("E0502", f"'{name}' cannot be read: {error}") from None
+    found, dtype = header.shape, header.dtype
     if dtype.kind not in "iu":
         raise ViewError("E0408", f"'{name}' must hold integers, not {dtype}")
     if found != shape:
@@ -45,12 +35,14 @@ def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
             "E0408",
             f"the map in '{name}' is {shape_text(found)}, but the parameter is {shape_text(shape)}",
         )
-    if len(content) - stream.tell() != prod(found) * dtype.itemsize:
+    if len(content) - header.offset != header.bytes:
         raise ViewError("E0502", f"'{name}' is damaged: its length is not that of {list(found)}")
-    flat = np.frombuffer(content, dtype, offset=stream.tell())
+    flat = np.frombuffer(content, dtype, offset=header.offset)
     if flat.size and flat.max() >= 2**62:
         raise ViewError("E0408", f"'{name}' holds {flat.max()}, which is no index")
-    return flat.reshape(found, order="F" if fortran else "C").astype(np.int64, order="C")
+    return flat.reshape(found, order="F" if header.fortran_order else "C").astype(
+        np.int64, order="C"
+    )
 
 
 def _content(name: str, root: Path | None) -> bytes:
