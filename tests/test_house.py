@@ -32,6 +32,7 @@ FLOORS = {
     "explain": 6,
     "model": 6.5,
     "gradients": 6.7,
+    "listing": 6.7,
     "api": 7,
     "cli": 8,
     "__init__": 7.5,
