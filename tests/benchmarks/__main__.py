@@ -21,7 +21,10 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names or names:
         module = importlib.import_module(f"tests.benchmarks.{name}")
-        report(module, options.rounds, options.threads)
+        if hasattr(module, "report_all"):
+            module.report_all(options.rounds)
+        else:
+            report(module, options.rounds, options.threads)
 
 
 if __name__ == "__main__":
