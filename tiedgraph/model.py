@@ -21,7 +21,7 @@ from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
 from tiedgraph.passes.settings import TrainSettings, train_settings
 from tiedgraph.passes.simplify import Mode
-from tiedgraph.passes.ties import reached
+from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, prepare
 from tiedgraph.runtime.checkpoint import save_model
@@ -70,6 +70,14 @@ class Model:
         for storage in graph.storages.values():
             self.numbers.storage(storage.id)[:] = initial(storage, seed).reshape(-1)
         self.optimiser = optim.Optimiser(self.settings, self.numbers, threads)
+        # Where running means and the like lie, which a step moves before its loss is known.
+        regions = [
+            self.numbers.plan.storages[name]
+            for name in {graph.params[param].view.storage for param in statistics(graph)}
+        ]
+        self._statistics = np.array(
+            [i for r in regions for i in range(r.offset, r.offset + r.size)], np.int64
+        )
 
     # ------------------------------------------------------------ programs
 
@@ -108,14 +116,19 @@ class Model:
         """One step of the optimiser at the given rate; answers the batch's sums before it."""
         with self._lock:
             self._needs_loss()
-            tape, _, total = self._train(arrays, update=True)
-            sums = self._sums(tape, total)
-            if not np.isfinite(_loss(sums)):
-                raise RunError(
-                    f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as before "
-                    "this step. A lower rate or clip = 1 in train { } may help"
-                )
-            self.optimiser.step(total, rate)
+            before = self.numbers.array[self._statistics]
+            try:
+                tape, _, total = self._train(arrays, update=True)
+                sums = self._sums(tape, total)
+                if not np.isfinite(_loss(sums)):
+                    raise RunError(
+                        f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
+                        "before this step. A lower rate or clip = 1 in train { } may help"
+                    )
+                self.optimiser.step(total, rate)
+            except RunError:
+                self.numbers.array[self._statistics] = before
+                raise
             self.steps += 1
             return sums
 

@@ -176,3 +176,52 @@ def test_schedules(train: str, rates: list[float]) -> None:
     settings = tg.compile_text(text).settings
     found = [rate_at(settings, step, steps_per_epoch=2) for step in range(4)]
     assert found == pytest.approx(rates)
+
+
+NORMED = """
+input x: float[3]
+target t: float[4]
+a = dense(x, 4) |> norm: batch_norm()
+y = a * a * a * a
+loss mse(y, t)
+train { optimizer = adam(rate=0.1) }
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(math.nan, "the loss is nan in step 1"), (math.inf, "the loss is nan in step 1")],
+)
+def test_a_loss_that_is_not_finite_changes_nothing(value: float, told: str) -> None:
+    """Neither parameters nor running means nor the optimiser."""
+    model = tg.compile_text(NORMED)
+    x, t = np.ones((5, 3), np.float32), np.zeros((5, 4), np.float32)
+    x[0] = 2
+    model.step(x=x, t=t)
+    before = model.snapshot()
+    bad = x.copy()
+    bad[3, 1] = value
+    with pytest.raises(tg.RunError) as caught:
+        model.step(x=bad, t=t)
+    assert told in str(caught.value)
+    after = model.snapshot()
+    assert (before.steps, before.updates) == (after.steps, after.updates)
+    for part in ("numbers", "slots"):
+        kept, found = getattr(before, part), getattr(after, part)
+        assert all(np.array_equal(kept[name], found[name]) for name in kept)
+
+
+def test_a_gradient_that_is_not_finite_is_named_and_changes_nothing() -> None:
+    text = """
+        input x: float[1]
+        a = dense(x, 1) |> sqrt
+        loss mean(a)
+        train { optimizer = sgd(1) }
+    """
+    model = tg.compile_text(text)
+    model.set({"a.weight": [[1.0]], "a.bias": [0.0]})
+    before = model.free
+    with pytest.raises(tg.RunError, match=r"gradient of 'a\.\w+' is (inf|nan) in step 0"):
+        model.step(x=[[0.0]])
+    assert all(np.array_equal(before[name], array) for name, array in model.free.items())
+    assert math.isfinite(model.step(x=[[1.0]]))

@@ -72,7 +72,7 @@ def train(
     from tiedgraph.runtime.checkpoint import new_run, resumed_run
     from tiedgraph.runtime.data import load, mark
     from tiedgraph.runtime.identity import Origin
-    from tiedgraph.runtime.train import Position, fit
+    from tiedgraph.runtime.train import Interrupted, Position, fit
 
     settings = train_settings(graph)
     settings = replace(
@@ -114,16 +114,21 @@ def train(
         if now is not None:
             model.restore(now)
         stack.callback(watch.close)
-        history = fit(
-            model,
-            train_data,
-            held_out,
-            settings,
-            store=run,
-            watch=watch,
-            start=start,
-            best=best,
-        )
+        try:
+            history = fit(
+                model,
+                train_data,
+                held_out,
+                settings,
+                store=run,
+                watch=watch,
+                start=start,
+                best=best,
+            )
+        except Interrupted as error:
+            watch.close()
+            say(str(error))
+            raise typer.Exit(error.exit_code) from None
     _report(graph, place, history, validate_path, format)
 
 
