@@ -196,8 +196,14 @@ class Model:
             raise DataError("the model declares no loss; add `loss ...` to it")
 
     def summarise(self, sums: Mapping[str, Array], samples: int) -> dict[str, float]:
-        """Loss and metrics from sums over `samples` samples (loss sums weighted by batch sizes)."""
+        """Loss and metrics from sums over `samples` samples (loss sums weighted by batch sizes).
+
+        Where several losses add up, each is told by its name, too, times its weight.
+        """
         result = {"loss": _loss(sums) / max(1, samples)}
+        if len(self.checked.losses) > 1:
+            for term in self.checked.losses:
+                result[term.name] = float(sums[f"total:{term.name}"][0]) / max(1, samples)
         for term in self.checked.metrics:
             node = self.checked.nodes[self.checked.values[term.value].producer]
             finish = BY_NAME[node.op].finish

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tiedgraph as tg
 from tiedgraph.diagnostics import DataError, RunError
 from tiedgraph.passes.settings import Sgd, Step, TrainSettings
 from tiedgraph.runtime.data import Dataset
@@ -340,3 +341,26 @@ def test_a_finished_run_that_goes_on_does_nothing() -> None:
     history = fit(model, data(), None, settings(), start=position)
     assert len(history) == 3
     assert not model.seen
+
+
+def test_losses_have_names_where_there_are_several() -> None:
+    text = """
+        input x: float[3]
+        target t: float[3]
+        a = dense(x, 3)
+        loss mse(a, t)
+        LOSS
+        metric rmse(a, t)
+        train { optimizer = sgd(0.01), monitor = mse, keep = best, epochs = 2 }
+    """
+    arrays = {"x": np.ones((4, 3)), "t": np.zeros((4, 3))}
+    one = tg.compile_text(text.replace("LOSS", ""), dtype="float64")
+    assert set(one.evaluate(arrays)) == {"loss", "rmse"}
+    first, second = one.fit(arrays)
+    assert second["loss"] < first["loss"]
+    several = tg.compile_text(text.replace("LOSS", "loss mae(a, t) weight 0.5"), dtype="float64")
+    found = several.evaluate(arrays)
+    assert set(found) == {"loss", "mse", "mae", "rmse"}
+    assert found["loss"] == pytest.approx(found["mse"] + found["mae"])
+    assert found["mse"] == pytest.approx(found["rmse"] ** 2)
+    assert len(several.fit(arrays, arrays)) == 2

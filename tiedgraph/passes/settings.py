@@ -35,9 +35,13 @@ class Adam:
     """Kingma and Ba 2015: means of g and g^2, corrected for their start."""
 
     rate: float = setting("number", 0.001, minimum=0, doc="learning rate")
-    beta1: float = setting("number", 0.9, minimum=0, maximum=1, doc="kept of the mean of g")
-    beta2: float = setting("number", 0.999, minimum=0, maximum=1, doc="kept of the mean of g^2")
-    epsilon: float = setting("number", 1e-8, minimum=0, doc="added to the root of the mean of g^2")
+    beta1: float = setting("number", 0.9, minimum=0, maximum=0.999999, doc="kept of the mean of g")
+    beta2: float = setting(
+        "number", 0.999, minimum=0, maximum=0.999999, doc="kept of the mean of g^2"
+    )
+    epsilon: float = setting(
+        "number", 1e-8, minimum=1e-30, doc="added to the root of the mean of g^2"
+    )
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class RmsProp:
     rate: float = setting("number", 0.001, minimum=0, doc="learning rate")
     rho: float = setting("number", 0.9, minimum=0, maximum=1, doc="kept of the mean of g^2")
     momentum: float = setting("number", 0.0, minimum=0, maximum=1, doc="how much of v is kept")
-    epsilon: float = setting("number", 1e-8, minimum=0, doc="added to the root of the mean of g^2")
+    epsilon: float = setting(
+        "number", 1e-8, minimum=1e-30, doc="added to the root of the mean of g^2"
+    )
 
 
 Optimizer = Sgd | Adam | AdamW | RmsProp

@@ -329,7 +329,9 @@ class _Loop:
     def _compare(self, measured: Mapping[str, float]) -> None:
         """Keeps the numbers if the monitored value is the best so far."""
         name, position = self.settings.monitor, self.position
-        value = measured.get(f"{VALIDATE}{name}", measured.get(name, math.nan))
+        if name not in measured:  # the only loss, which is told as `loss`
+            name = "loss"
+        value = measured.get(f"{VALIDATE}{name}", measured[name])
         sign = -1.0 if self.model.larger_is_better(name) else 1.0
         better = position.best is None or sign * value < sign * position.best
         if not better or not math.isfinite(value):
