@@ -6,8 +6,11 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +98,13 @@ def train(
     watch: Watch | None = None,
     seed: int = 3,
     data: Mapping[str, Any] = TRAIN,
+    every: float = 30.0,
     **changes: Any,
 ) -> tuple[Model, list[dict[str, float]]]:
     """As the command line does it."""
     graph = check(file).graph
     assert graph is not None
     settings = train_settings(graph)
-    from dataclasses import replace
-
     settings = replace(settings, seed=seed, **changes)
     origin = Origin(files_of(file, graph), {}, "float32", seed)
     model = Model(graph, origin, threads=2)
@@ -112,11 +114,21 @@ def train(
             now, best = saved.snapshot(graph)
             model.restore(now)
             start = saved.position()
-            return model, fit(
-                model, ready, held_out, settings, store=store, watch=watch, start=start, best=best
+            history = fit(
+                model,
+                ready,
+                held_out,
+                settings,
+                store=store,
+                watch=watch,
+                start=start,
+                best=best,
+                every=every,
             )
-    with new_run(run, graph, origin, settings, mark(ready)) as store:
-        return model, fit(model, ready, held_out, settings, store=store, watch=watch)
+    else:
+        with new_run(run, graph, origin, settings, mark(ready)) as store:
+            history = fit(model, ready, held_out, settings, store=store, watch=watch, every=every)
+    return model, history
 
 
 def same(one: Model, other: Model) -> bool:
@@ -156,6 +168,51 @@ def test_resumed_runs_end_with_the_same_bits(optimizer: str, keep: str, tmp_path
     ).read_bytes()
     loaded = tg.load(run)
     assert all(np.array_equal(a, whole.free[n]) for n, a in loaded.free.items())
+
+
+DRIVER = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import test_checkpoint as here
+from pathlib import Path
+from tiedgraph.runtime import folder
+from tiedgraph.runtime.train import Watch
+
+class Tell(Watch):
+    def step(self, now):
+        print(now.step, flush=True)
+
+place = Path(sys.argv[1])
+run = place / "run"
+resume = folder.is_saved(run)
+here.train(place / "net.tie", run, resume=resume, watch=Tell(), every=0.0, epochs=6)
+print("done", flush=True)
+"""
+
+
+def test_killed_runs_end_with_the_same_bits(tmp_path: Path) -> None:
+    """With a checkpoint after every step, kills fall into all stages of writing one."""
+    file = write_model(tmp_path)
+    whole, _ = train(file, tmp_path / "whole", epochs=6)
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(Path(__file__).parent)]
+    rng = np.random.default_rng(0)
+    kills = 0
+    while True:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        line = ""
+        for _ in range(rng.integers(1, 9)):
+            line = child.stdout.readline()
+        if kills < 4 and line != "done\n":
+            time.sleep(rng.uniform(0, 0.005))
+            child.kill()
+            kills += 1
+        rest = child.communicate()[0]
+        assert child.returncode in (0, -signal.SIGKILL)
+        if line == "done\n" or rest.endswith("done\n"):
+            break
+    assert kills >= 3
+    assert same(tg.load(tmp_path / "run"), whole)
 
 
 def test_more_epochs_go_on_where_fewer_ended(tmp_path: Path) -> None:
