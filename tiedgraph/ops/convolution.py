@@ -16,8 +16,7 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, split
-from tiedgraph.ops.pointwise import apply
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish
 from tiedgraph.ops.rules import (
     Array,
     Buffer,
@@ -211,8 +210,9 @@ def backward(
 def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kernel:
     """y[o, r, c] = f(start + sum of w[o, i, ky, kx] x[i, r sy + ky dy, c sx + kx dx]).
 
-    Register tile outputs x columns; both counts given are multiples of it. All strides and
-    extents are operands.
+    Register tile outputs x columns, and there are at least as many. The last tile in each direction
+    reaches back over the one before and computes some sums again, unless they are added to what is
+    there (`ADD`): then both counts are multiples. All strides and extents are operands.
     """
     grid = [(o, c) for o in range(outputs) for c in range(columns)]
     text = [
@@ -223,9 +223,11 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
         "    wo, wi, wy, wx = operand[10], operand[11], operand[12], operand[13]",
         "    xi, xr, xy, xc, xx = operand[14], operand[15], operand[16], operand[17], operand[18]",
         "    yo, yr, bias_stride, start = operand[19], operand[20], operand[21], operand[22]",
-        f"    for o in range(0, many, {outputs}):",
+        f"    for first in range(0, many, {outputs}):",
+        f"        o = min(first, many - {outputs})",
         "        for r in range(rows):",
-        f"            for c in range(0, across, {columns}):",
+        f"            for left in range(0, across, {columns}):",
+        f"                c = min(left, across - {columns})",
         "                at = y + o * yo + r * yr + c * LANES",
         *(f"                s{o}_{c} = broadcast(0.0)" for o, c in grid),
         f"                if start == {BIAS}:",
@@ -251,17 +253,23 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
         text.append(f"{inner}w{o} = broadcast(parameter[weight + {o} * wo])")
         text += [f"{inner}s{o}_{c} = fma(w{o}, x{c}, s{o}_{c})" for c in range(columns)]
     text += [f"{inner}source += xx", f"{inner}weight += wx"]
-    for o, c in grid:
-        text += [f"                {line}" for line in apply(epilogue, f"s{o}_{c}")]
-        text.append(f"                store(activation, at + {o} * yo + {c} * LANES, s{o}_{c})")
-    return Kernel(f"window_{outputs}_{columns}", "\n".join(text) + "\n")
+    text += [
+        f"                store(activation, at + {o} * yo + {c} * LANES, s{o}_{c})" for o, c in grid
+    ]
+    if epilogue:
+        text.append(f"            for k in range({outputs}):")
+        text += finish(epilogue, " " * 16, "y + (o + k) * yo + r * yr", "across")
+    name = "_".join(["window", str(outputs), str(columns), *epilogue])
+    return Kernel(name, "\n".join(text) + "\n")
 
 
 @lru_cache
 def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
     """g[o, i, ky, kx] += sum of d[o, r, c] x[i, r sy + ky dy, c sx + kx dx], over samples too.
 
-    Register tile outputs x channels x window columns, summed over all positions of the tile.
+    Register tile outputs x channels x window columns, summed over all positions of the tile. There
+    are at least as many outputs and channels; the last tile of each reaches back over the one
+    before and adds only what is new.
     """
     grid = [(o, i, k) for o in range(outputs) for i in range(channels) for k in range(wide)]
     text = [
@@ -272,8 +280,11 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
         "    go, gi, gy, gx = operand[9], operand[10], operand[11], operand[12]",
         "    xi, xr, xy, xc, xx = operand[13], operand[14], operand[15], operand[16], operand[17]",
         "    do, dr = operand[18], operand[19]",
-        f"    for o in range(0, many, {outputs}):",
-        f"        for i in range(0, inputs, {channels}):",
+        f"    for first in range(0, many, {outputs}):",
+        f"        o = min(first, many - {outputs})",
+        "        known = first - o",
+        f"        for start in range(0, inputs, {channels}):",
+        f"            i = min(start, inputs - {channels})",
         "            for ky in range(high):",
         f"                for kx in range(0, width, {wide}):",
         *(f"                    s{o}_{i}_{k} = broadcast(0.0)" for o, i, k in grid),
@@ -299,12 +310,15 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
         f"{inner}source += xc",
         f"{inner}given += LANES",
         "                    at = g + o * go + i * gi + ky * gy + kx * gx",
-        *(
-            f"                    gradient[at + {o} * go + {i} * gi + {k} * gx] += "
-            f"sum_lanes(s{o}_{i}_{k})"
-            for o, i, k in grid
-        ),
     ]
+    for o in range(outputs):
+        for i in range(channels):
+            text.append(f"                    if {o} >= known and i + {i} >= start:")
+            text += [
+                f"                        gradient[at + {o} * go + {i} * gi + {k} * gx] += "
+                f"sum_lanes(s{o}_{i}_{k})"
+                for k in range(wide)
+            ]
     return Kernel(f"window_gradient_{outputs}_{channels}_{wide}", "\n".join(text) + "\n")
 
 
@@ -397,28 +411,36 @@ def _padded(emitter: Emitter, frame: Frame, given: Buffer) -> Buffer:
     return _spread(emitter, given, frame.sizes, (target[0], target[1]), frame.before, (1, 1))
 
 
-# Register tiles (outputs, columns) that keep their sums, inputs and weights in 32 registers.
-TILES = ((4, 5), (5, 5), (2, 10), (4, 4), (2, 8), (8, 2), (5, 4), (3, 5), (2, 7), (3, 4), (6, 3), (2, 4), (8, 1), (4, 1), (2, 1))  # fmt: skip  # noqa: E501
+# Register tiles (outputs, columns) that keep their sums, inputs and weights in 32 registers. They
+# are few, so that another model finds them compiled.
+TILES = (
+    (4, 5),
+    (5, 5),
+    (2, 10),
+    (2, 7),
+    (4, 4),
+    (8, 2),
+    (8, 1),
+    (2, 4),
+    (4, 1),
+    (1, 8),
+    (1, 4),
+    (2, 1),
+    (1, 1),
+)
 
 
-def choose_tile(outputs: int, columns: int) -> tuple[list[int], list[int]]:
-    """Tiles of outputs and of columns, largest first, that cut the plane most cheaply.
+def choose_tile(outputs: int, columns: int) -> tuple[int, int]:
+    """The tile that fits and covers the plane most cheaply.
 
     A register tile costs its multiply-adds, but at least their latency, and a little for its loads.
     """
-    best: tuple[float, list[int], list[int]] | None = None
-    for o, c in TILES:
-        o_tiles = [o, *(t for t in (2, 1) if t < o)]
-        c_tiles = [c, *(t for t in (4, 2, 1) if t < c)]
-        cost = 0.0
-        for _, many, o_tile in split(outputs, o_tiles):
-            for _, across, c_tile in split(columns, c_tiles):
-                cycles = max(o_tile * c_tile, 6) + (o_tile + c_tile) / 4
-                cost += cycles * (many // o_tile) * (across // c_tile)
-        if best is None or cost < best[0]:
-            best = (cost, o_tiles, c_tiles)
-    assert best is not None
-    return best[1], best[2]
+
+    def cost(tile: tuple[int, int]) -> float:
+        o, c = tile
+        return (max(o * c, 6) + (o + c) / 4) * -(-outputs // o) * -(-columns // c)
+
+    return min((t for t in TILES if t[0] <= outputs and t[1] <= columns), key=cost)
 
 
 def _windows(
@@ -440,10 +462,13 @@ def _windows(
     many, rows, across = extents
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
-    o_tiles, c_tiles = choose_tile(many, across)
+    o_best, c_best = choose_tile(many, across)
+    add = start == ADD
+    o_stretches = covered(many, (o_best, 1), add)
+    c_stretches = covered(across, (c_best, 1), add)
     plane = (high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
-    for o, o_length, o_tile in split(many, o_tiles):
-        for c, c_length, c_tile in split(across, c_tiles):
+    for o, o_length, o_tile in o_stretches:
+        for c, c_length, c_tile in c_stretches:
             emitter.call(
                 window_kernel(o_tile, c_tile, epilogue),
                 x.offset + c * stride[1] * lanes,
@@ -541,15 +566,12 @@ def emit_backward(emitter: Emitter) -> None:
         )
 
 
-def _gradient_tile(outputs: int, channels: int, wide: int) -> tuple[list[int], list[int], int]:
-    """Tiles of outputs and channels, and of window columns, for at most 24 sums in registers."""
+def _gradient_tile(outputs: int, channels: int, wide: int) -> tuple[int, int, int]:
+    """Tile of outputs, channels and window columns, for at most 24 sums in registers."""
     k = next(k for k in (7, 5, 4, 3, 2, 1) if wide % k == 0)
-    i = next(i for i in (8, 4, 3, 2, 1) if i * k <= 8 and (channels % i == 0 or i == 1))
-    o = next(o for o in (8, 6, 5, 4, 3, 2, 1) if o * i * k <= 24 and (outputs >= o))
-    if outputs % o:
-        fitting = [t for t in (8, 6, 5, 4, 3) if t * i * k <= 24 and outputs % t == 0]
-        o = fitting[0] if fitting else o
-    return [o, *[t for t in (2, 1) if t < o]], [i, *[1] * (i > 1)], k
+    i = next(i for i in (4, 2, 1) if i == 1 or (i * k <= 6 and i <= channels))
+    fitting = [o for o in (4, 3, 2, 1) if o * i * k <= 24 and o <= outputs] or [1]
+    return min(fitting, key=lambda o: (-(-outputs // o) * (o + 0.5), -o)), i, k
 
 
 def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -> None:
@@ -560,31 +582,29 @@ def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -
     rows, columns = _plane(x)
     per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
     _, out_rows, out_columns = frame.output
-    o_tiles, i_tiles, k_tile = _gradient_tile(per_out, per_in, frame.window[1])
+    tile = _gradient_tile(per_out, per_in, frame.window[1])
     plane = rows * columns * lanes
     for group in range(attrs.groups):
-        for o, o_length, o_tile in split(per_out, o_tiles):
-            for i, i_length, i_tile in split(per_in, i_tiles):
-                first = group * per_out + o
-                emitter.call(
-                    window_gradient_kernel(o_tile, i_tile, k_tile),
-                    x.offset + (group * per_in + i) * plane,
-                    grad.offset + first * out_rows * out_columns * lanes,
-                    weight.offset + first * strides[0] + i * strides[1],
-                    o_length,
-                    i_length,
-                    *frame.window,
-                    out_rows,
-                    out_columns,
-                    *strides,
-                    plane,
-                    frame.stride[0] * columns * lanes,
-                    frame.dilation[0] * columns * lanes,
-                    frame.stride[1] * lanes,
-                    frame.dilation[1] * lanes,
-                    out_rows * out_columns * lanes,
-                    out_columns * lanes,
-                )
+        first = group * per_out
+        emitter.call(
+            window_gradient_kernel(*tile),
+            x.offset + group * per_in * plane,
+            grad.offset + first * out_rows * out_columns * lanes,
+            weight.offset + first * strides[0],
+            per_out,
+            per_in,
+            *frame.window,
+            out_rows,
+            out_columns,
+            *strides,
+            plane,
+            frame.stride[0] * columns * lanes,
+            frame.dilation[0] * columns * lanes,
+            frame.stride[1] * lanes,
+            frame.dilation[1] * lanes,
+            out_rows * out_columns * lanes,
+            out_columns * lanes,
+        )
 
 
 def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:

@@ -83,7 +83,11 @@ ZERO, BIAS, ADD = 0, 1, 2  # what the sums of `matrix_kernel` start from
 
 @lru_cache
 def matrix_kernel(rows: int, epilogue: tuple[str, ...]) -> Kernel:
-    """y = f(start + M x), `rows` rows at a time; the number of rows is a multiple of that."""
+    """y = f(start + M x), `rows` rows at a time, and there are at least so many.
+
+    The last stretch of rows reaches back over the one before and computes some rows again, unless
+    sums are added to what is there (`ADD`): then the number of rows is a multiple.
+    """
     every = range(rows)
     text = [
         "def kernel(activation, parameter, gradient, operand):",
@@ -91,7 +95,8 @@ def matrix_kernel(rows: int, epilogue: tuple[str, ...]) -> Kernel:
         "    rows, columns, row_stride = operand[4], operand[5], operand[6]",
         "    column_stride = operand[7]",
         "    bias_stride, start = operand[8], operand[9]",
-        f"    for row in range(0, rows, {rows}):",
+        f"    for first in range(0, rows, {rows}):",
+        f"        row = min(first, rows - {rows})",
         *(f"        s{r} = broadcast(0.0)" for r in every),
         f"        if start == {BIAS}:",
         *(f"            s{r} = broadcast(parameter[b + (row + {r}) * bias_stride])" for r in every),
@@ -106,10 +111,26 @@ def matrix_kernel(rows: int, epilogue: tuple[str, ...]) -> Kernel:
         ),
         "            w += column_stride",
     ]
-    for r in every:
-        text += [f"        {line}" for line in apply(epilogue, f"s{r}")]
-        text.append(f"        store(activation, y + (row + {r}) * LANES, s{r})")
-    return Kernel(f"matrix_{rows}", "\n".join(text) + "\n")
+    text += [f"        store(activation, y + (row + {r}) * LANES, s{r})" for r in every]
+    text += finish(epilogue, "        ", "y + row * LANES", f"{rows}")
+    return Kernel("_".join(["matrix", str(rows), *epilogue]), "\n".join(text) + "\n")
+
+
+def finish(epilogue: tuple[str, ...], pad: str, start: str, count: str) -> list[str]:
+    """Lines that apply pointwise functions to vectors that were just stored.
+
+    A loop of its own keeps kernels small, and quick to compile; the vectors are still in the
+    nearest cache.
+    """
+    if not epilogue:
+        return []
+    return [
+        f"{pad}for done in range({count}):",
+        f"{pad}    at = {start} + done * LANES",
+        f"{pad}    v = load(activation, at)",
+        *(f"{pad}    {line}" for line in apply(epilogue, "v")),
+        f"{pad}    store(activation, at, v)",
+    ]
 
 
 @lru_cache
@@ -125,13 +146,13 @@ def outer_kernel(rows: int) -> Kernel:
         "    a, b, turned, g = operand[0], operand[1], operand[2], operand[3]",
         "    rows, columns, row_stride = operand[4], operand[5], operand[6]",
         "    column_stride = operand[7]",
-        "    first = operand[8]",
         "    width = (columns + LANES - 1) // LANES * LANES",
-        "    if first:",
-        "        for c in range(0, columns, LANES):",
-        "            transpose(activation, b + c * LANES, LANES, activation, turned + c, width)",
+        "    for c in range(0, columns, LANES):",
+        "        transpose(activation, b + c * LANES, LANES, activation, turned + c, width)",
         "    spare = turned + width * LANES",
-        f"    for row in range(0, rows, {rows}):",
+        f"    for first in range(0, rows, {rows}):",
+        f"        row = min(first, rows - {rows})",
+        "        known = first - row",
         "        for c in range(0, columns, LANES):",
         *(f"            s{r} = broadcast(0.0)" for r in every),
         "            for lane in range(LANES):",
@@ -143,20 +164,21 @@ def outer_kernel(rows: int) -> Kernel:
         ),
         "            if column_stride == 1 and c + LANES <= columns:",
         "                at = g + row * row_stride + c",
-        *(
-            f"                store(gradient, at + {r} * row_stride, "
-            f"load(gradient, at + {r} * row_stride) + s{r})"
-            for r in every
-        ),
+    ]
+    for r in every:
+        text += [
+            f"                if {r} >= known:",
+            f"                    store(gradient, at + {r} * row_stride, "
+            f"load(gradient, at + {r} * row_stride) + s{r})",
+        ]
+    text += [
         "            else:",
         *(f"                store(activation, spare + {r} * LANES, s{r})" for r in every),
-        "                at = g + row * row_stride + c * column_stride",
-        "                for k in range(min(LANES, columns - c)):",
-        *(
-            f"                    gradient[at + {r} * row_stride + k * column_stride] += "
-            f"activation[spare + {r} * LANES + k]"
-            for r in every
-        ),
+        f"                for r in range(known, {rows}):",
+        "                    at = g + (row + r) * row_stride + c * column_stride",
+        "                    for k in range(min(LANES, columns - c)):",
+        "                        gradient[at + k * column_stride] += "
+        "activation[spare + r * LANES + k]",
     ]
     return Kernel(f"outer_{rows}", "\n".join(text) + "\n")
 
@@ -188,15 +210,15 @@ def split(count: int, tiles: Sequence[int]) -> list[tuple[int, int, int]]:
     return stretches
 
 
-ROW_TILES = (12, 8, 4, 2, 1)
+ROW_TILES = (8, 4, 2, 1)
 
 
-def row_tiles(count: int) -> tuple[int, ...]:
-    """Tiles to cut rows by: the largest that leaves no remainder first, where there is one."""
-    for tile in ROW_TILES[:2]:
-        if count % tile == 0:
-            return (tile, *ROW_TILES[ROW_TILES.index(tile) + 1 :])
-    return ROW_TILES[1:] if count % 8 == 4 else ROW_TILES
+def covered(count: int, tiles: Sequence[int], add: bool) -> list[tuple[int, int, int]]:
+    """Stretches as `split` makes them, or one of the largest tile that fits where rows may be
+    computed twice."""
+    if add:
+        return split(count, tiles)
+    return [(0, count, next(tile for tile in tiles if tile <= count))]
 
 
 def multiply(
@@ -215,7 +237,7 @@ def multiply(
     start = ADD if add else BIAS if bias is not None else ZERO
     bias_stride = bias.strides[0] if bias is not None else 0
     epilogue = () if turned else emitter.epilogue
-    for first, length, tile in split(rows, row_tiles(rows)):
+    for first, length, tile in covered(rows, ROW_TILES, add):
         emitter.call(
             matrix_kernel(tile, epilogue),
             x.offset,
@@ -239,19 +261,18 @@ def add_outer(emitter: Emitter, a: Buffer, b: Buffer, target: ParamBuffer) -> No
     rows, columns = a.elements, b.elements
     width = -(-columns // emitter.lanes) * emitter.lanes
     turned = emitter.scratch(width + max(ROW_TILES))
-    for index, (first, length, tile) in enumerate(split(rows, row_tiles(rows))):
-        emitter.call(
-            outer_kernel(tile),
-            a.offset + first * emitter.lanes,
-            b.offset,
-            turned.offset,
-            target.offset + first * row_stride,
-            length,
-            columns,
-            row_stride,
-            column_stride,
-            int(index == 0),
-        )
+    tile = next(tile for tile in ROW_TILES if tile <= rows)
+    emitter.call(
+        outer_kernel(tile),
+        a.offset,
+        b.offset,
+        turned.offset,
+        target.offset,
+        rows,
+        columns,
+        row_stride,
+        column_stride,
+    )
 
 
 def add_sums(emitter: Emitter, x: Buffer, target: ParamBuffer) -> None:
