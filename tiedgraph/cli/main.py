@@ -14,6 +14,7 @@ from tiedgraph.cli import (
     evaluate,
     explain,
     fmt,
+    graph,
     new,
     predict,
     train,
@@ -54,6 +55,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("graph")(graph.graph)
 app.command("fmt")(fmt.fmt)
 app.command("new")(new.new)
 

@@ -1,0 +1,36 @@
+"""`tiedgraph graph`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tiedgraph.cli.common import Define, File, Format, Output, checked, defined, say, show
+
+
+def graph(
+    file: File,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A .svg, .html or .dot file.", show_default=False),
+    ],
+    define: Define = None,
+    format: Output = Format.text,
+) -> None:
+    """Draws a model with its tie groups marked by colour and letter.
+
+    Example: tiedgraph graph lenet5.tie -o lenet5.svg
+    """
+    from tiedgraph.export.dot import dot
+    from tiedgraph.export.svg import html, svg
+    from tiedgraph.runtime.folder import write_file
+
+    writers = {".svg": svg, ".html": html, ".dot": dot}
+    if output.suffix not in writers:
+        raise typer.BadParameter(f"-o takes a {', '.join(writers)} file, not '{output}'")
+    text = writers[output.suffix](checked(file, defined(define), format))
+    write_file(output, text.encode())
+    say(f"wrote {output}")
+    show(format, "", {"output": str(output), "bytes": len(text.encode())})
