@@ -20,6 +20,7 @@ FILL = {
     "metric": "#f1f8e9",
 }
 LETTER, LINE, TITLE, PAD, BADGE = 6.6, 15.0, 17.0, 12.0, 20.0
+NAMED = 4  # members that the legend names
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
@@ -144,7 +145,10 @@ def _legend(groups: tuple[Group, ...], top: float) -> tuple[list[str], float, fl
     for i, group in enumerate(groups):
         y += 22
         rest = [member for member in group.members if member != group.owner]
-        told = f"{group.owner} = {', '.join(rest)}" if rest else f"{group.owner}, by an index map"
+        more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
+        told = f"{group.owner} = {', '.join(rest[:NAMED])}{more}"
+        if not rest:
+            told = f"{group.owner}, by an index map"
         told += f"  saves {group.saved:,}"
         lines.append(_badge(group.letter, i, 28, y - 12))
         lines.append(f'<text x="56" y="{y:.1f}" fill="#3b4653">{escape(told)}</text>')
