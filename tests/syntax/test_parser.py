@@ -153,6 +153,13 @@ def test_ends_of_lines() -> None:
     assert len(good("a = 1; b = 2;; c = 3\r\nd = 4\n;\ne = 5 # end")) == 5
 
 
+def test_names_on_lines_of_their_own_in_brackets() -> None:
+    assert good("a = b[\n    loss\n]") == good("a = b[loss]")
+    assert good("a = b[\n    train  # comment\n]") == good("a = b[train]")
+    assert good("a = (f\n(\nn=3))") == good("a = f(n=3)")
+    assert good("a = f(\nloss=1,\nn=3\n)") == good("a = f(loss=1, n=3)")
+
+
 def test_places() -> None:
     text = "# ü\nblock f(a) {\n    h = (a + b) * conv(a, 3)  # c\n    return h\n}\n"
     block = one(text)

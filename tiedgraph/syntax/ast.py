@@ -120,9 +120,7 @@ class Chain(Node):
     between: str | None
 
 
-Expression = (
-    Number | String | Boolean | Name | Tuple | Call | Pipe | Binary | Negative | Chain
-)
+Expression = Number | String | Boolean | Name | Tuple | Call | Pipe | Binary | Negative | Chain
 
 
 # ---------------------------------------------------------------- types

@@ -98,6 +98,7 @@ def explain(
             f"`{first.text}` is a word of the language and cannot be a name",
             "starts a statement",
             f"write {FORMS[first.text]}; or choose another name",
+            first,
         )
     if len(before) == 1 and first.type not in STARTERS and "EQUAL" in accepted:
         return _unfinished(first, found, word)
@@ -140,7 +141,11 @@ def _unfinished(first: Token, found: Token, word: bool) -> Finding:
         hint = f"write input {first.text}: float[...], or target {first.text}: class[...]"
         return Finding("a declaration starts with `input` or `target`", "", hint)
     hint = f"values are written {first.text} = EXPRESSION"
-    if word:
+    if found.type == "COMMA":
+        hint = "each statement defines one value: put the names on lines of their own"
+    elif found.type in ("PLUS", "MINUS", "STAR", "SLASH"):
+        hint = "a value never changes; give the new one a name of its own"
+    elif word:
         hint = f"statements start with {', '.join(FORMS)}"
     return Finding(f"expected `=` after `{first.text[:40]}`, found {_shown(found)}", "", hint)
 
@@ -192,8 +197,25 @@ def _hint(before: Sequence[Token], found: Token, accepted: set[str]) -> str:
         return "a pipeline goes in parentheses inside arithmetic: x + (h |> tanh)"
     if found.type == "END" and "LBRACE" in accepted and "END" not in accepted:
         return "`{` stands on the same line"
+    if found.type == "COLON" and "RANGE" in accepted:
+        return "ranges are written [1..3], both ends included"
+    if found.type == "LBRACE" and "LSQB" in accepted:
+        return "lists are written [1, 2]"
+    if last.type == "PIPE" or (last.type == "COLON" and before[0].type not in STARTERS):
+        return "a value is handed to a layer or function: x |> tanh, x |> a: dense(8)"
     if found.text in ("and", "or", "not", "if", "else", "for", "in"):
         return _NO_LOOPS
+    if found.type in STARTERS and "END" in accepted:
+        return "start a new line, or put `;` between statements"
+    if "COMMA" in accepted and _starts_operand(found):
+        return "put `,` between the two"
     if first.type == "TIE":
         return "write " + (_TIES[before[1].text] if len(before) > 1 else "; ".join(_TIES.values()))
-    return f"write {FORMS[first.text]}" if first.type in STARTERS else ""
+    if first.type in STARTERS:
+        return f"write {FORMS[first.text]}"
+    name = last if accepted == {"EQUAL"} else first
+    return f"write {name.text[:40]} = EXPRESSION, such as a + b, f(x, 8) or x |> f(8)"
+
+
+def _starts_operand(token: Token) -> bool:
+    return token.text.isidentifier() or token.type in ("INT", "FLOAT", "STRING")

@@ -67,6 +67,16 @@ class Group:
         return ("[", "]") if self.kind in ("list", "index") else ("(", ")")
 
     @property
+    def whole(self) -> bool:
+        """Whether its length alone is no reason to break it: `[2]`, `[1..3]`, `[name]`."""
+        pieces = [piece for element in self.elements for piece in element.pieces]
+        return (
+            self.kind == "index"
+            and len(self.elements) == 1
+            and all(isinstance(piece, Token) for piece in pieces)
+        )
+
+    @property
     def forced(self) -> bool:
         """Whether it must be broken, whatever its length."""
         if self.kind == "body" or (self.kind == "entries" and not self.one_line):
@@ -232,7 +242,7 @@ class _Writer:
                 continue
             whole = _flat_group(piece)
             room = WIDTH - len(line) - len(whole) - len(_until_break(pieces, i + 1, end, tight))
-            if not piece.elements or (not piece.forced and room >= 0):
+            if not piece.elements or (not piece.forced and (piece.whole or room >= 0)):
                 line += whole
             else:
                 line = self._broken(piece, indent, line)

@@ -121,6 +121,7 @@ class _Scanner:
         self.repairs: list[int] = []
         self.out: list[Token] = []
         self.open: list[Token] = []
+        self.calls: set[int] = set()  # offsets of brackets that hold arguments
         self.unknown_end = -1
 
     def scan(self) -> Scanned:
@@ -265,6 +266,8 @@ class _Scanner:
         for i, token in enumerate(code):
             if token.type in OPENERS:
                 self.open.append(token)
+                if token.type == "LPAR" and self._called():
+                    self.calls.add(token.span.start)
                 if len(self.open) > NESTING:
                     hint = "give inner parts names of their own"
                     self._refuse(f"brackets nest more than {NESTING} deep", token.span, hint)
@@ -295,15 +298,15 @@ class _Scanner:
             return False
         first, second = code[i].type, code[i + 1].type
         if first in STARTERS:
-            return second not in ("EQUAL", "RSQB", "DOT", "COMMA", "RPAR")
+            return second not in ("EQUAL", "RSQB", "DOT", "COMMA", "RPAR", "END")
         named = first == "NAME" and second == "EQUAL"
-        return named and not (self._in_call() and self.out[-1].type in _CONTINUES)
+        in_call = self.open[-1].span.start in self.calls
+        return named and not (in_call and self.out[-1].type in _CONTINUES)
 
-    def _in_call(self) -> bool:
-        """Whether the innermost open bracket holds arguments."""
-        bracket = self.open[-1].span
-        before = self.source.text[: bracket.start].rstrip(" \t")[-1:]
-        return bracket.text == "(" and (before.isalnum() or before == "_")
+    def _called(self) -> bool:
+        """Whether a function's name was read last."""
+        last = self.out[-1] if self.out else None
+        return last is not None and last.text.isidentifier() and last.type not in STARTERS
 
     def _unclosed(self, offset: int) -> None:
         """Reports the innermost open bracket and closes it at `offset`."""
@@ -369,6 +372,8 @@ def too_large(source: Source, diagnostics: Diagnostics) -> None:
 
 
 _INSTEAD = {
+    "\u201c": 'texts stand between straight double quotes: "a"',
+    "\u201d": 'texts stand between straight double quotes: "a"',
     "'": "texts stand between double quotes",
     "|": "values are passed on with `|>`",
     "@": "matrix products are layers: dense, conv1d",
