@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.syntax.format import format_source
 from tiedgraph.syntax.parser import read_source
-from tiedgraph.diagnostics import Diagnostics
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 MODELS = sorted((ROOT / "examples").glob("*/*.tie"))
 # Commands that other tests or continuous integration run, and that would run this test again.
-ELSEWHERE = ("python3 -m venv", ".venv/bin/", "python -m tests.benchmarks")
+ELSEWHERE = ("python3 -m venv", ".venv/bin/", "python -m tests.benchmarks", "python docs/")
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -64,7 +64,7 @@ def test_commands_of_the_pages(path: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     for block in blocks(path, "sh"):
         for line in block.splitlines():
-            if line and not line.startswith(ELSEWHERE):
+            if line and not line.startswith(ELSEWHERE) and path.name != "tour.md":
                 run(line, tmp_path)
 
 
@@ -88,3 +88,11 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_generated_pages_are_current() -> None:
+    """Reference pages and the tour, whose commands are run again and their output compared."""
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
