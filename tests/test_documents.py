@@ -34,7 +34,7 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     for block in blocks(path, "python"):
-        exec(compile(block, str(path), "exec"), scope)
+        exec(compile(block, str(path), "exec"), scope)  # noqa: S102
 
 
 def run(command: str, folder: Path) -> None:
