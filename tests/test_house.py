@@ -126,3 +126,14 @@ def test_no_machine_paths() -> None:
             continue
         text = path.read_text(errors="replace")
         assert not re.search(r"/(work|root|home)/\w", text), name
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join
+)
+def test_lint_and_types(command: list[str]) -> None:
+    pytest.importorskip(command[0])
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=PACKAGE.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
