@@ -181,7 +181,8 @@ class TieError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{item.span}: {item.severity}[{item.code}]: {item.message}"
+            (f"{item.span}: " if item.span is not None else "")
+            + f"{item.severity}[{item.code}]: {item.message}"
             + (f"\n  hint: {item.hint}" if item.hint else "")
             for item in self.diagnostics
         )

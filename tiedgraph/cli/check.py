@@ -12,6 +12,7 @@ from tiedgraph.cli.common import (
     Define,
     Format,
     Output,
+    counted,
     defined,
     print_diagnostics,
     say,
@@ -48,7 +49,7 @@ def check(
         result: dict[str, Any] = {"file": str(path), "ok": found.graph is not None}
         result["diagnostics"] = render_json(found.diagnostics)
         print_diagnostics(found.diagnostics)
-        line = f"{path}: {len(found.diagnostics.errors)} errors"
+        line = f"{path}: {counted(len(found.diagnostics.errors), 'error')}"
         if found.graph is not None:
             free = sum(_count(s.shape) for s in found.graph.storages.values())
             line = f"{path}: fine, {len(found.graph.nodes)} operations, {free:,} free numbers"

@@ -140,9 +140,13 @@ def stop_with(found: Checked, format: Format) -> None:
         show(format, "", {"diagnostics": render_json(found.diagnostics)})
     else:
         print_diagnostics(found.diagnostics)
-        count = len(found.diagnostics.errors)
-        say(f"{count} error{'s' if count != 1 else ''}")
+        say(counted(len(found.diagnostics.errors), "error"))
     raise typer.Exit(INPUT_ERROR)
+
+
+def counted(count: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def metrics_text(values: Mapping[str, float]) -> str:
