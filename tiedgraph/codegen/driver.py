@@ -32,6 +32,20 @@ JOB = (
 
 _FIELDS = "\n".join(f"    {name} = operand[{i}]" for i, name in enumerate(JOB))
 
+
+def _moves(rows: str, count: str) -> str:
+    """Text that runs one pack or unpack kernel for each row of a table, for the present tile."""
+    return f"""
+            for i in range({count}):
+                moved[0] = {rows}[5 * i + 1]
+                moved[1] = {rows}[5 * i + 2]
+                moved[2] = {rows}[5 * i + 3]
+                moved[3] = {rows}[5 * i + 4]
+                moved[4] = tile * LANES
+                moved[5] = samples
+                call({rows}[5 * i], arena, parameter, mine, moved)"""
+
+
 WALK = Kernel(
     "walk",
     f"""def kernel(activation, parameter, gradient, operand):
@@ -46,24 +60,10 @@ WALK = Kernel(
         mine = address(addressed(gradient) + shard * gradient_stride * ITEM)
         while tile < tiles:
             arena = address(addressed(activation) + tile * arena_stride * ITEM)
-            for i in range(incoming_count):
-                moved[0] = coming[5 * i + 1]
-                moved[1] = coming[5 * i + 2]
-                moved[2] = coming[5 * i + 3]
-                moved[3] = coming[5 * i + 4]
-                moved[4] = tile * LANES
-                moved[5] = samples
-                call(coming[5 * i], arena, parameter, mine, moved)
+{_moves("coming", "incoming_count")}
             for i in range(first_row, last_row):
                 call(row[2 * i], arena, parameter, mine, integers(operands + 8 * row[2 * i + 1]))
-            for i in range(outgoing_count):
-                moved[0] = going[5 * i + 1]
-                moved[1] = going[5 * i + 2]
-                moved[2] = going[5 * i + 3]
-                moved[3] = going[5 * i + 4]
-                moved[4] = tile * LANES
-                moved[5] = samples
-                call(going[5 * i], arena, parameter, mine, moved)
+{_moves("going", "outgoing_count")}
             tile += {SHARDS}
         shard += shard_step
 """,
