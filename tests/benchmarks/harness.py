@@ -15,6 +15,9 @@ from types import ModuleType
 import numpy as np
 
 
+REST = 0.3  # seconds between two contenders
+
+
 def machine_peak(threads: int) -> float:
     """GFLOP/s of a float32 matrix product, the best of several, as the machine's peak."""
     a = np.random.default_rng(0).standard_normal((1024, 1024)).astype(np.float32)
@@ -47,6 +50,10 @@ def report(workload: ModuleType, rounds: int, threads: int) -> None:
     gc.disable()
     for _ in range(rounds):
         for name, step in steps.items():
+            # Threads of the contender before still wait busily for a while; then this one warms up.
+            time.sleep(REST)
+            step()
+            step()
             started = time.perf_counter()
             for _ in range(repeats[name]):
                 step()
