@@ -14,7 +14,6 @@ from types import ModuleType
 
 import numpy as np
 
-
 REST = 0.3  # seconds between two contenders
 
 
