@@ -1,6 +1,7 @@
 """The compiler on one page: from a file to a tape.
 
-parse, build, infer_shapes, resolve_ties        what the file says, checked     `check`
+parse, build, infer_shapes,
+resolve_ties, resolve_mixtures                  what the file says, checked     `check`
 simplify, differentiate, fuse, schedule         one program of it               `lower`
 plan_memory, emit                               addresses, for given lengths    `write_tape`
 """
@@ -21,6 +22,7 @@ from tiedgraph.passes.fuse import fuse
 from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
+from tiedgraph.passes.soft import resolve_mixtures
 from tiedgraph.passes.ties import resolve_ties
 from tiedgraph.syntax import ast
 from tiedgraph.syntax.parser import parse, read_source
@@ -85,6 +87,8 @@ def _check(
     verify(graph, "shapes")
     observe("graph", graph)
     graph = resolve_ties(graph, diagnostics, root)
+    if not diagnostics.errors:
+        graph = resolve_mixtures(graph, diagnostics)
     if diagnostics.errors:
         return Checked(source, None, diagnostics)
     verify(graph, "ties")

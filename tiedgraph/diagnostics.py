@@ -231,6 +231,7 @@ CODES: dict[str, str] = {
     "E0406": "a tie forces a parameter to zero",
     "E0407": "tied instances do not have the same parameters",
     "E0408": "an index map does not fit its parameter",
+    "E0409": "a soft tie cannot draw these numbers",
     "E0501": "a limit is exceeded",
     "E0502": "a file cannot be read",
     "E0503": "a path leaves the folder of the compiled file",

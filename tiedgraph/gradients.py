@@ -2,13 +2,15 @@
 
 For each owner of free numbers: finite differences of the loss against the compiled gradient, and
 the untied twin, in which every parameter has numbers of its own: the tied gradient must be the sum
-of the twin's gradients, pulled back through the views.
+of the twin's gradients, pulled back through the views. Soft ties are
+held to their reference in NumPy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,11 @@ from tiedgraph.diagnostics import DataError
 from tiedgraph.ir.graph import Graph, Storage, View
 from tiedgraph.ir.types import Extent, Type
 from tiedgraph.model import Model
+from tiedgraph.passes.soft import without_mixtures
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.reference import gather_gradients
+from tiedgraph.ties.mixture import PARTS
+from tiedgraph.ties.mixture import gradients as mixture_gradients
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,7 +63,8 @@ def check_gradients(graph: Graph, seed: int = 0) -> list[Verdict]:
     model = Model(graph, Origin({}, {}, "float64", seed), threads=1)
     _move_off_zero(model, seed)
     _, gradients = model.value_and_grad(**arrays)
-    twin = _twin_gradients(graph, model, arrays)
+    twin = _twin_gradients(without_mixtures(graph), model, arrays)
+    _add_complexity(graph, model, twin)
     return [
         _verdict(model, name, gradient, twin[name], arrays, seed)
         for name, gradient in gradients.items()
@@ -122,10 +128,28 @@ def untie(graph: Graph) -> Graph:
 
 def _twin_gradients(graph: Graph, model: Model, arrays: Mapping[str, Array]) -> dict[str, Array]:
     twin = Model(untie(graph), Origin({}, {}, "float64", model.seed), threads=1)
-    for name, array in model.parameters.items():
-        twin.numbers.storage(name)[:] = array.reshape(-1)
+    parameters = model.parameters
+    for name in graph.params:
+        twin.numbers.storage(name)[:] = parameters[name].reshape(-1)
     _, gradients = twin.value_and_grad(**arrays)
     return gather_gradients(graph, gradients)
+
+
+def _add_complexity(graph: Graph, model: Model, gradients: dict[str, Array]) -> None:
+    """What soft ties add, from their reference."""
+    free = {name: array.reshape(-1) for name, array in model.free.items()}
+    for mixture in graph.mixtures.values():
+        parts = {part: free[f"{mixture.id}.{part}"] for part in PARTS}
+        drawn = [(name, begin, end) for name, runs in mixture.numbers for begin, end in runs]
+        w = np.concatenate([free[name][begin:end] for name, begin, end in drawn])
+        of_numbers, of_parts = mixture_gradients(mixture.settings, w, parts)
+        factor = mixture.settings.strength_at(inf) / model.samples
+        for name, begin, end in drawn:
+            flat = gradients.setdefault(name, np.zeros(graph.storages[name].shape)).reshape(-1)
+            flat[begin:end] += factor * of_numbers[: end - begin]
+            of_numbers = of_numbers[end - begin :]
+        for part, array in of_parts.items():
+            gradients[f"{mixture.id}.{part}"] = factor * array
 
 
 def _verdict(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,12 @@ from tiedgraph.runtime.checkpoint import save_model
 from tiedgraph.runtime.data import load
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
+from tiedgraph.runtime.mixture import MixturePass, MixtureState
 from tiedgraph.runtime.program import Numbers, Program
 from tiedgraph.runtime.train import Snapshot, Watch, evaluate, fit
-from tiedgraph.ties.assign import assign
+from tiedgraph.ties.assign import Projection, assign, project
 from tiedgraph.ties.layout import read
+from tiedgraph.ties.mixture import PARTS
 from tiedgraph.ties.view import layout
 
 if TYPE_CHECKING:
@@ -69,7 +72,19 @@ class Model:
         self._programs: dict[tuple[Any, ...], Program] = {}
         for storage in graph.storages.values():
             self.numbers.storage(storage.id)[:] = initial(storage, seed).reshape(-1)
-        self.optimiser = optim.Optimiser(self.settings, self.numbers, threads)
+        self._mixtures = {
+            name: MixturePass(mixture, self.numbers, threads)
+            for name, mixture in graph.mixtures.items()
+        }
+        for drawn in self._mixtures.values():
+            drawn.start()
+        self._epoch = inf  # before and after training, soft ties have their last strength
+        rates = {
+            f"{name}.{part}": rate
+            for name, mixture in graph.mixtures.items()
+            for part, rate in mixture.settings.rates().items()
+        }
+        self.optimiser = optim.Optimiser(self.settings, self.numbers, threads, rates)
         # Where running means and the like lie, which a step moves before its loss is known.
         regions = [
             self.numbers.plan.storages[name]
@@ -90,11 +105,22 @@ class Model:
                 self._programs[key] = Program(schedule, self.numbers, self.threads)
             return self._programs[key]
 
-    def _train(self, arrays: Mapping[str, Any], update: bool) -> tuple[Tape, Batch, Array]:
+    def _train(self, arrays: Mapping[str, Any], update: bool) -> tuple[dict[str, Array], Array]:
+        """The sums of a batch, and the gradient, which the next call overwrites."""
         program = self.program("train")
         batch = self._prepare(program, arrays, (self.seed, self.steps))
         tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update)
-        return tape, batch, program.reduce(tape, batch.samples)
+        total = program.reduce(tape, batch.samples)
+        return self._sums(tape, total) | self._complexity(total), total
+
+    def _complexity(self, gradient: Array | None) -> dict[str, Array]:
+        """What each soft tie adds to the loss; its gradients are added to `gradient`."""
+        return {
+            f"total:{name}": np.array(
+                [drawn.cost(drawn.settings.strength_at(self._epoch) / self.samples, gradient)]
+            )
+            for name, drawn in self._mixtures.items()
+        }
 
     def _prepare(
         self, program: Program, arrays: Mapping[str, Any], key: tuple[int, int] = (0, 0)
@@ -112,20 +138,27 @@ class Model:
 
     # ------------------------------------------------------------ training and evaluation
 
-    def train_batch(self, arrays: Mapping[str, Any], rate: float) -> dict[str, Array]:
-        """One step of the optimiser at the given rate; answers the batch's sums before it."""
+    def train_batch(
+        self, arrays: Mapping[str, Any], rate: float, epoch: float = inf
+    ) -> dict[str, Array]:
+        """One step of the optimiser at the given rate; answers the batch's sums before it.
+
+        epoch: epochs done, for the strength of soft ties.
+        """
         with self._lock:
             self._needs_loss()
+            self._epoch = epoch
             before = self.numbers.array[self._statistics]
             try:
-                tape, _, total = self._train(arrays, update=True)
-                sums = self._sums(tape, total)
+                sums, total = self._train(arrays, update=True)
                 if not np.isfinite(_loss(sums)):
                     raise RunError(
                         f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
                         "before this step. A lower rate or clip = 1 in train { } may help"
                     )
                 self.optimiser.step(total, rate)
+                for drawn in self._mixtures.values():
+                    drawn.bound()
             except RunError:
                 self.numbers.array[self._statistics] = before
                 raise
@@ -138,7 +171,8 @@ class Model:
             program = self.program("evaluate")
             batch = self._prepare(program, arrays)
             tape, _ = program.run(batch.arrays, batch.samples, batch.lengths)
-            return self._sums(tape, program.reduce(tape, batch.samples))
+            sums = self._sums(tape, program.reduce(tape, batch.samples))
+            return sums | self._complexity(None)
 
     def step(self, **arrays: Any) -> float:
         """One training step with the file's optimiser; answers the loss before it.
@@ -160,13 +194,13 @@ class Model:
         """
         with self._lock:
             self._needs_loss()
-            tape, _, total = self._train(arrays, update=False)
+            sums, total = self._train(arrays, update=False)
             gradients = {}
             for name in self.trained:
                 region = self.numbers.plan.storages[name]
                 part = total[region.offset : region.offset + region.size]
                 gradients[name] = part.reshape(self.checked.storages[name].shape).copy()
-            return _loss(self._sums(tape, total)), gradients
+            return _loss(sums), gradients
 
     def predict(self, outputs: Iterable[str] | None = None, **arrays: Any) -> dict[str, Array]:
         """The named outputs (all by default), each [batch, *shape].
@@ -201,9 +235,10 @@ class Model:
         Where several losses add up, each is told by its name, too, times its weight.
         """
         result = {"loss": _loss(sums) / max(1, samples)}
-        if len(self.checked.losses) > 1:
-            for term in self.checked.losses:
-                result[term.name] = float(sums[f"total:{term.name}"][0]) / max(1, samples)
+        parts = [*(term.name for term in self.checked.losses), *self.checked.mixtures]
+        if len(parts) > 1:
+            for name in parts:
+                result[name] = float(sums[f"total:{name}"][0]) / max(1, samples)
         for term in self.checked.metrics:
             node = self.checked.nodes[self.checked.values[term.value].producer]
             finish = BY_NAME[node.op].finish
@@ -244,6 +279,7 @@ class Model:
         )
         data = load(train, self.checked, self.dtype)
         held_out = None if validate is None else load(validate, self.checked, self.dtype)
+        self.samples = getattr(data, "samples", self.samples)
         return fit(self, data, held_out, settings, watch=watch)
 
     def evaluate(self, data: Any, batch: int = 256) -> dict[str, float]:
@@ -259,7 +295,7 @@ class Model:
             for name in self.trained:
                 region = plan.storages[name]
                 slots[name] = kept[:, region.offset : region.offset + region.size].copy()
-            return Snapshot(self.free, slots, self.steps, self.optimiser.steps)
+            return Snapshot(self.free, slots, self.steps, self.optimiser.steps, self.samples)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Puts a snapshot of this model back."""
@@ -271,6 +307,7 @@ class Model:
                 part = slice(region.offset, region.offset + region.size)
                 self.optimiser.slots[:, part] = np.asarray(array).reshape(-1, region.size)
             self.steps, self.optimiser.steps = snapshot.steps, snapshot.updates
+            self.samples = snapshot.samples
 
     @property
     def trained(self) -> list[str]:
@@ -304,6 +341,12 @@ class Model:
             for name, param in self.checked.params.items()
         }  # fmt: skip
 
+    @property
+    def mixtures(self) -> dict[str, MixtureState]:
+        """The mixture of each soft tie as it stands, by the tie's name."""
+        with self._lock:
+            return {name: drawn.state() for name, drawn in self._mixtures.items()}
+
     def set(self, parameters: Mapping[str, Any]) -> None:
         """Sets parameters or owners by name; the rest stays.
 
@@ -314,6 +357,29 @@ class Model:
             found = assign(self.checked, self.free, parameters)
             for name, array in found.items():
                 self.numbers.storage(name)[:] = array.reshape(-1)
+
+    def start_from(self, other: Model | Mapping[str, Any]) -> Projection:
+        """Takes another model's parameters by name, and begins anew from there.
+
+        other: a model, or arrays by parameter. Parameters that it does not have stay; where ties
+        here bind what differs there, numbers become the mean. A mixture that the other does not
+        have starts from the new numbers. Optimiser and step count begin anew. Answers what was
+        taken and what was not. Raises ValueError for numbers that are not finite.
+        """
+        given = other.parameters if isinstance(other, Model) else other
+        for name, array in given.items():
+            if not np.isfinite(np.asarray(array, np.float64)).all():
+                raise ValueError(f"'{name}' holds numbers that are not finite")
+        with self._lock:
+            found = project(self.checked, self.free, given)
+            for name, array in found.storages.items():
+                self.numbers.storage(name)[:] = np.asarray(array).reshape(-1)
+            for name, drawn in self._mixtures.items():
+                if any(f"{name}.{part}" not in found.taken for part in PARTS):
+                    drawn.start()
+            self.optimiser.slots[:] = 0
+            self.steps = self.optimiser.steps = 0
+            return found
 
     def save(self, path: str | Path) -> None:
         """Writes the model as a folder that `tiedgraph.load` answers; all of it or nothing.

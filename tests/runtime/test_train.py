@@ -40,7 +40,9 @@ class Model:
         self.seen: list[float] = []
         self.during: Callable[[Model], None] = lambda model: None
 
-    def train_batch(self, arrays: Mapping[str, Any], rate: float) -> dict[str, np.ndarray]:
+    def train_batch(
+        self, arrays: Mapping[str, Any], rate: float, epoch: float
+    ) -> dict[str, np.ndarray]:
         if self.steps == self.dies:
             raise RunError(f"the loss is nan in step {self.steps}")
         x = np.asarray(arrays["x"], np.float64)

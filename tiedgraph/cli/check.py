@@ -39,6 +39,7 @@ def check(
     Example: tiedgraph check lenet5.tie
     """
     from tiedgraph.compiler import check as check_file
+    from tiedgraph.passes.soft import without_mixtures
     from tiedgraph.render import render_json
 
     constants = defined(define)
@@ -51,7 +52,7 @@ def check(
         print_diagnostics(found.diagnostics)
         line = f"{path}: {counted(len(found.diagnostics.errors), 'error')}"
         if found.graph is not None:
-            free = sum(_count(s.shape) for s in found.graph.storages.values())
+            free = sum(_count(s.shape) for s in without_mixtures(found.graph).storages.values())
             line = f"{path}: fine, {len(found.graph.nodes)} operations, {free:,} free numbers"
             if gradients:
                 line, result["gradients"] = _gradients(path, found.graph, seed)

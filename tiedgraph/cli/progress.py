@@ -6,9 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tiedgraph.cli.common import Format, coloured, live, metrics_text, say
+from tiedgraph.cli.common import Format, coloured, counted, live, metrics_text, say
+from tiedgraph.explain.data import listed
 from tiedgraph.passes.settings import TrainSettings
 from tiedgraph.runtime.train import Now, Position, Watch
+from tiedgraph.ties.assign import Projection
 
 REFRESH = 0.1  # seconds between two drawings
 
@@ -24,6 +26,27 @@ def _row_text(row: Mapping[str, float]) -> str:
     held_out = {n[9:]: v for n, v in row.items() if n.startswith("validate_")}
     text = metrics_text(train)
     return f"{text} | validation {metrics_text(held_out)}" if held_out else text
+
+
+def projection_text(found: Projection, place: str) -> str:
+    """What training starts from: a line of what was taken, and one for each kind of exception."""
+    lines = [f"from {place}: {counted(len(found.taken), 'parameter')} of {_all(found)} taken"]
+    if found.missing:
+        lines.append(f"  new here: {listed(found.missing)}")
+    if found.unlike:
+        shapes = [f"{n} is {list(there)} there, {list(here)} here"
+                  for n, (there, here) in found.unlike.items()]  # fmt: skip
+        lines.append(f"  of another shape, not taken: {listed(shapes)}")
+    if found.averaged:
+        worst = [f"{name} by up to {most:.3g}" for name, most in found.averaged.items()]
+        lines.append(f"  tied here and unlike there, averaged: {listed(worst)}")
+    if found.unused:
+        lines.append(f"  not in this model: {listed(found.unused)}")
+    return "\n".join(lines)
+
+
+def _all(found: Projection) -> int:
+    return len(found.taken) + len(found.missing) + len(found.unlike)
 
 
 class Lines(Watch):

@@ -52,6 +52,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Goes on where the run in RUN stopped.")
     ] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--start-from",
+            metavar="RUN",
+            help="Takes the parameters of another run or saved model by name to begin with.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replaces a run that is there.")] = False,
     define: Define = None,
     format: Output = Format.text,
@@ -65,7 +73,8 @@ def train(
     from contextlib import ExitStack
     from dataclasses import replace
 
-    from tiedgraph.cli.progress import watch_for
+    from tiedgraph.api import load as load_model
+    from tiedgraph.cli.progress import projection_text, watch_for
     from tiedgraph.compiler import files_of
     from tiedgraph.model import Model
     from tiedgraph.passes.settings import load_settings, train_settings
@@ -95,6 +104,10 @@ def train(
     if resume and force:
         raise typer.BadParameter("--resume goes on with a run and --force replaces it: choose one")
 
+    if resume and start_from is not None:
+        raise typer.BadParameter("--resume goes on with a run's own numbers: omit --start-from")
+
+    other = None if start_from is None else load_model(start_from).parameters
     train_data = load(train_path, graph, dtype.value)
     held_out = None if validate_path is None else load(validate_path, graph, dtype.value)
     origin = Origin(files_of(file, graph), constants, dtype.value, settings.seed)
@@ -113,6 +126,8 @@ def train(
         model = Model(graph, origin, threads=threads, samples=samples)
         if now is not None:
             model.restore(now)
+        if other is not None:
+            say(projection_text(model.start_from(other), str(start_from)))
         stack.callback(watch.close)
         try:
             history = fit(

@@ -12,6 +12,7 @@ from tiedgraph.ir.graph import Graph, Init, Node, Param, Storage
 from tiedgraph.ir.types import Extent, bind, elements
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.settings import train_settings
+from tiedgraph.passes.soft import without_mixtures
 from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime.optim import METHODS
 from tiedgraph.ties.chain import describe
@@ -137,6 +138,8 @@ class Explanation:
 
 def explain(graph: Graph) -> Explanation:
     """Explains a graph whose ties are resolved."""
+    ties = graph.ties
+    graph = without_mixtures(graph)
     work = _Work(graph)
     parameters = tuple(work.parameter(param) for param in graph.params.values())
     owners = tuple(work.owner(storage) for storage in graph.storages.values())
@@ -159,7 +162,7 @@ def explain(graph: Graph) -> Explanation:
         free=free,
         trained=trained,
         statistics=rest,
-        ties=tuple(_tie(tie) for tie in graph.ties),
+        ties=tuple(_tie(tie) for tie in ties if tie.kind != "soft"),
         together=tuple(_together(parameters)),
         windows=tuple(_windows(graph, lengths)),
         for_all_tasks=tuple(_for_all_tasks(graph)),

@@ -182,6 +182,26 @@ class Tie:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """What the numbers of one soft tie are drawn from; `resolve_mixtures` makes it.
+
+    id: the tie's name. settings: `tiedgraph.ties.mixture.MixtureSettings`.
+    numbers: for each storage the runs (begin, end) of its flat numbers that are drawn, each number
+      once. The mixture's own numbers are the parameters `ID.mean`, `ID.log_precision`, `ID.logit`.
+    """
+
+    id: str
+    settings: Any
+    numbers: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many numbers are drawn."""
+        return sum(end - begin for _, runs in self.numbers for begin, end in runs)
+
+
+@dataclass(frozen=True)
 class Override:
     """An `init` or a `freeze` (no `init`) statement; `infer_shapes` applies and drops it."""
 
@@ -242,6 +262,7 @@ class Graph:
     params: Mapping[str, Param] = field(default_factory=dict)
     storages: Mapping[str, Storage] = field(default_factory=dict)
     ties: tuple[Tie, ...] = ()
+    mixtures: Mapping[str, Mixture] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
     tasks: tuple[Task, ...] = (Task(""),)
     losses: tuple[Term, ...] = ()

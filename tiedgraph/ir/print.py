@@ -128,9 +128,14 @@ def _users(graph: Graph, storage: str) -> list[str]:
 
 
 def _tie(tie: Tie) -> Row:
-    settings = ", ".join(f"{name}={value}" for name, value in tie.settings)
-    members = " = ".join(_member(member) for member in tie.members)
-    return f"{tie.id} {tie.kind}", members + (f" by {settings}" if settings else ""), tie.span
+    settings = ", ".join(
+        _settings(value) if is_dataclass(value) else f"{name}={value}"
+        for name, value in tie.settings
+    )
+    soft = tie.kind == "soft"
+    members = (", " if soft else " = ").join(_member(member) for member in tie.members)
+    told = (f" {{{settings}}}" if soft else f" by {settings}") if settings else ""
+    return f"{tie.id} {tie.kind}", members + told, tie.span
 
 
 def _member(member: TieMember) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,17 @@ from tiedgraph.ir.types import Extent, Type
 Array = np.ndarray[Any, np.dtype[Any]]
 Category = Literal["layer", "function", "arithmetic", "loss", "metric", "internal"]
 SettingKind = Literal[
-    "size", "sizes", "integer", "number", "flag", "word", "pad", "axis", "shape", "string"
+    "size",
+    "sizes",
+    "integer",
+    "number",
+    "interval",
+    "flag",
+    "word",
+    "pad",
+    "axis",
+    "shape",
+    "string",
 ]
 
 
@@ -30,6 +40,7 @@ def setting(
     words: tuple[str, ...] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    records: Mapping[str, type] | None = None,
     doc: str = "",
 ) -> Any:
     """A field of an op's `Attrs` that users may write, by position or by name.
@@ -37,11 +48,13 @@ def setting(
     kind: what is accepted, and what the field then holds:
       size: a positive integer; sizes: `rank` positive integers, or one for all -> tuple;
       integer: any integer; number: a float; flag: true or false; string: a text;
+      interval: a list of two numbers, the lower first -> tuple;
       word: one of `words`;
       pad: a non-negative integer, `rank` of them, `same` or `causal` -> tuple or word;
       axis: an integer or the name of a run-time size, or a list of them -> int | str | tuple;
       shape: a list of integers and names of run-time sizes -> tuple.
     minimum, maximum: inclusive bounds of numbers.
+    records: what may stand in its place, such as `ramp(0, 1)`: classes like `Attrs`, by name.
     """
     about = {
         "kind": kind,
@@ -49,6 +62,7 @@ def setting(
         "words": words,
         "minimum": minimum,
         "maximum": maximum,
+        "records": records or {},
         "doc": doc,
     }
     if default is MISSING:

@@ -274,6 +274,8 @@ def convert(value: Plain, field: Field[Any]) -> Any:
         return _within(_integer(value), about)
     if kind == "number":
         return _within(_number(value), about)
+    if kind == "interval":
+        return _interval(value)
     if kind == "flag":
         return _expect(value, bool, "is true or false")
     if kind == "string":
@@ -294,6 +296,15 @@ def convert(value: Plain, field: Field[Any]) -> Any:
     if not isinstance(value, tuple):
         raise Unfit("E0204", f"is a list of sizes such as [3, 4], not {describe(value)}")
     return tuple(_named_or_integer(item) for item in value)
+
+
+def _interval(value: Plain) -> tuple[float, float]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise Unfit("E0204", f"is two numbers such as [-1, 1], not {describe(value)}")
+    low, high = _number(value[0]), _number(value[1])
+    if not low < high:
+        raise Unfit("E0204", "has its lower end first, as in [-1, 1]")
+    return low, high
 
 
 def size(value: Plain) -> int:

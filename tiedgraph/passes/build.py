@@ -35,6 +35,7 @@ from tiedgraph.passes.scope import (
 )
 from tiedgraph.passes.settings import read_data, read_train
 from tiedgraph.passes.sharing import read_init, read_tie
+from tiedgraph.passes.soft import read_soft
 from tiedgraph.syntax import ast
 
 MODEL = "model"
@@ -83,11 +84,14 @@ class _Build:
         statements = self.module.file.statements
         for statement in statements:
             self.statement(statement)
-        ties = tuple(
+        hard = [s for s in statements if isinstance(s, ast.TieHard)]
+        soft = [s for s in statements if isinstance(s, ast.TieSoft)]
+        ties = [
             tie
-            for i, statement in enumerate(s for s in statements if isinstance(s, ast.TieHard))
+            for i, statement in enumerate(hard)
             for tie in read_tie(statement, i, self.lookup(), self.diagnostics)
-        )
+        ]
+        ties += filter(None, (read_soft(s, self.lookup(), self.diagnostics) for s in soft))
         made = self.expander.made
         terms = [term.name for term in (*self.losses, *self.metrics)]
         train = read_train(self.settings["train"], terms, self.lookup(), self.diagnostics)
@@ -106,7 +110,7 @@ class _Build:
             values=made.values,
             nodes=made.nodes,
             instances=made.instances,
-            ties=ties,
+            ties=tuple(ties),
             overrides=tuple(self.overrides),
             losses=tuple(self.losses),
             metrics=tuple(self.metrics),
@@ -144,13 +148,21 @@ class _Build:
             for selector in statement.selectors:
                 self.overrides.append(Override(path_text(selector.parts), None, selector.span))
         elif isinstance(statement, ast.TieSoft):
-            not_yet(self.diagnostics, "soft ties", statement.span)
+            self.soft(statement)
         elif isinstance(statement, ast.TieShared):
             not_yet(self.diagnostics, "ties across tasks", statement.span)
         elif isinstance(statement, ast.Task):
             self.later(statement.name, "tasks", statement)
         elif isinstance(statement, ast.Unit):
             self.later(statement.name, "word models", statement)
+
+    def soft(self, statement: ast.TieSoft) -> None:
+        """Its name is one of the file's: the history tells its cost, `NAME.mean` its means."""
+        place = name_span(statement, statement.name)
+        if self.scope.is_free(statement.name, place, self.diagnostics):
+            self.scope.places[statement.name] = place
+            self.loss_names.unique(statement.name)
+            self.metric_names.unique(statement.name)
 
     def later(self, name: str, what: str, statement: ast.Task | ast.Unit | ast.Data) -> None:
         """A statement that a later version will run: one message, and nothing about its name."""

@@ -137,7 +137,8 @@ class Region:
 class Parameters:
     """Where numbers lie in the parameter array, and in gradients and optimiser slots alike.
 
-    storages: trained ones first, so that an optimiser walks `trained` numbers from 0 on.
+    storages: trained ones first, so that an optimiser walks `trained` numbers from 0 on; of those
+      `weights` are the model's, and mixtures of soft ties lie behind them.
     expanded: parameters read through an index map, which no strides can express: copies, filled
       before a step and summed back after it; `maps` has each one's storage and map.
     layouts: each parameter's strides, relative to its storage or its copy.
@@ -145,6 +146,7 @@ class Parameters:
     """
 
     storages: Mapping[str, Region]
+    weights: int
     trained: int
     expanded: Mapping[str, Region]
     maps: Mapping[str, tuple[str, Indexed]]
@@ -158,6 +160,8 @@ def plan_parameters(graph: Graph, reached: frozenset[str]) -> Parameters:
     reached: storages that a loss depends on; others get no update and no decay.
     """
     trained = [s for s in graph.storages.values() if s.trainable and s.id in reached]
+    mixed = {p.id for p in graph.params.values() if p.instance in graph.mixtures}
+    trained.sort(key=lambda storage: storage.id in mixed)
     others = [s for s in graph.storages.values() if not (s.trainable and s.id in reached)]
     storages: dict[str, Region] = {}
     top = 0
@@ -168,8 +172,10 @@ def plan_parameters(graph: Graph, reached: frozenset[str]) -> Parameters:
         top += -(-count // ALIGNMENT) * ALIGNMENT
         return region
 
+    weights = 0
     for storage in trained:
         storages[storage.id] = place(elements(storage.shape))
+        weights = weights if storage.id in mixed else top
     end = top
     for storage in others:
         storages[storage.id] = place(elements(storage.shape))
@@ -187,4 +193,4 @@ def plan_parameters(graph: Graph, reached: frozenset[str]) -> Parameters:
             expanded[param.id] = place(elements(param.shape))
             maps[param.id] = (param.view.storage, found)
         layouts[param.id] = (expanded[first].offset, contiguous(param.shape))
-    return Parameters(storages, end, expanded, maps, layouts, top)
+    return Parameters(storages, weights, end, expanded, maps, layouts, top)

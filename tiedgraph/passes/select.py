@@ -103,7 +103,7 @@ def _resolve(tie: Tie, selection: _Selection) -> list[Tie]:
     found = [(member, selection.match(member.path, member.span)) for member in tie.members]
     if any(not paths for _, paths in found):
         return []
-    if tie.kind == "hard" and not tie.members[-1].steps:
+    if tie.kind != "index_map" and not tie.members[-1].steps:
         exact = {
             path: TieMember(path, member.steps, member.span)
             for member, paths in found

@@ -171,14 +171,14 @@ def read_train(
 
     def value_of(entry: ast.Setting) -> Any:
         about = table[entry.name].metadata
-        if "records" in about:
-            return _record(entry, about["records"], lookup, diagnostics)
+        if "records" in about and "kind" not in about:
+            return read_record(entry, about["records"], lookup, diagnostics)
         if "terms" in about:
             return _word(entry, [*terms, "loss"], diagnostics)
         words = frozenset(about["words"])
-        return _plain(entry.name, entry.value, table[entry.name], words, lookup, diagnostics)
+        return read_plain(entry.name, entry.value, table[entry.name], words, lookup, diagnostics)
 
-    _read(entries, table, "train", value_of, found, diagnostics)
+    read_entries(entries, table, "train", value_of, found, diagnostics)
     _contradictions(found, diagnostics)
     return tuple(found.values())
 
@@ -204,13 +204,13 @@ def read_data(
             _bad(f"'{entry.name}' holds {kind} numbers, which are not scaled", entry.span,
                  "only float inputs and targets are scaled", diagnostics)  # fmt: skip
             return None
-        return _record(entry, SCALES, lookup, diagnostics)
+        return read_record(entry, SCALES, lookup, diagnostics)
 
-    _read(entries, ["train", "validate", *data], "data", value_of, found, diagnostics)
+    read_entries(entries, ["train", "validate", *data], "data", value_of, found, diagnostics)
     return tuple(found.values())
 
 
-def _read(
+def read_entries(
     entries: Sequence[ast.Setting],
     known: Iterable[str],
     role: str,
@@ -218,6 +218,7 @@ def _read(
     found: dict[str, Setting],
     diagnostics: Diagnostics,
 ) -> None:
+    """Fills `found` with the value of each entry; reports unknown names and those set twice."""
     names = list(known)
     seen: dict[str, Span] = {}
     for entry in entries:
@@ -252,7 +253,7 @@ def _bad(message: str, span: Span, hint: str, diagnostics: Diagnostics) -> None:
     diagnostics.error("E0602", message, span, label="not a value of this setting", hint=hint)
 
 
-def _plain(
+def read_plain(
     name: str,
     expression: ast.Expression,
     about: Any,
@@ -283,7 +284,9 @@ def _plain(
 
 def _example(about: Any) -> str:
     if about.default is MISSING or about.default is None:
-        return "5" if about.metadata["kind"] == "size" else "1.0"
+        least, most = about.metadata["minimum"] or 0.0, about.metadata["maximum"] or 2.0
+        samples = {"size": "5", "interval": "[-1, 1]"}
+        return samples.get(about.metadata["kind"], f"{(least + most) / 2:.3g}")
     return describe(about.default)
 
 
@@ -300,17 +303,21 @@ def _word(entry: ast.Setting, words: Sequence[str], diagnostics: Diagnostics) ->
     return None
 
 
-def _record(
-    entry: ast.Setting, records: Mapping[str, type], lookup: Lookup, diagnostics: Diagnostics
+def read_record(
+    entry: ast.Setting,
+    records: Mapping[str, type],
+    lookup: Lookup,
+    diagnostics: Diagnostics,
+    also: str = "",
 ) -> Any:
-    """`sgd(rate=0.1)`, or `adam` alone; None after a report."""
+    """`sgd(rate=0.1)`, or `adam` alone; None after a report. also: what else may stand there."""
     call = entry.value
     if isinstance(call, ast.Name) and len(call.path) == 1:
         call = ast.Call(call.path[0].name, span=call.span)
     if not isinstance(call, ast.Call) or call.function not in records:
         name = call.function if isinstance(call, ast.Call) else ""
         listed = ", ".join(f"{word}({_inside(record)})" for word, record in records.items())
-        _bad(f"'{entry.name}' is one of {', '.join(records)}", entry.value.span,
+        _bad(f"'{entry.name}' is {also}one of {', '.join(records)}", entry.value.span,
              nearest(name, records) or f"write {listed}", diagnostics)  # fmt: skip
         return None
     record = records[call.function]
@@ -339,7 +346,7 @@ def _record(
             given[name] = value
     numbers: dict[str, Any] = {}
     for name, value in given.items():
-        number = _plain(name, value, table[name], frozenset(), lookup, diagnostics)
+        number = read_plain(name, value, table[name], frozenset(), lookup, diagnostics)
         good = good and number is not None
         numbers[name] = number
     missing = [n for n, f in table.items() if f.default is MISSING and n not in given]

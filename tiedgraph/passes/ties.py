@@ -63,9 +63,11 @@ def resolve_ties(graph: Graph, diagnostics: Diagnostics, root: Path | None = Non
 
 
 def reached(graph: Graph) -> set[str]:
-    """Storages that some loss depends on; the others get no update and no decay."""
+    """Storages that some loss or soft tie depends on; the others get no update and no decay."""
     needed = ancestors(graph, [term.value for term in graph.losses])
-    return {
+    drawn = {name for mixture in graph.mixtures.values() for name, _ in mixture.numbers}
+    drawn |= {param.id for param in graph.params.values() if param.instance in graph.mixtures}
+    return drawn | {
         graph.params[param].view.storage
         for name, node in graph.nodes.items()
         if name in needed

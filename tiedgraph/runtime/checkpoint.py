@@ -36,7 +36,7 @@ from tiedgraph.runtime.identity import (
     ties_of,
     unpack_tensors,
 )
-from tiedgraph.runtime.optim import METHODS
+from tiedgraph.runtime.optim import slot_rows
 from tiedgraph.runtime.train import Position, Snapshot
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -104,11 +104,15 @@ class Saved:
                 "other parameters were trained"
             )
         others = {n.removeprefix(NOW): a for n, a in kept.items() if n.startswith(NOW)}
-        steps, updates = int(self.state["steps"]), int(self.state["updates"])
+        counts = (
+            int(self.state["steps"]),
+            int(self.state["updates"]),
+            int(self.state.get("training_samples", 1)),
+        )
         if not others:
-            return Snapshot(best, slots, steps, updates), None
+            return Snapshot(best, slots, *counts), None
         now = fit_numbers(graph, others, self.dtype, str(self.path / OPTIMIZER))
-        return Snapshot(now, slots, steps, updates), Snapshot(best, {}, steps, updates)
+        return Snapshot(now, slots, *counts), Snapshot(best, {}, *counts)
 
     def position(self) -> Position:
         """Where training stood."""
@@ -149,7 +153,7 @@ def read(path: Path) -> Saved:
 def _slot_shapes(graph: Graph) -> dict[str, tuple[int, int]]:
     """What the optimiser of a model keeps for each storage that it moves."""
     chosen = train_settings(graph).optimizer
-    rows = max(1, METHODS[type(chosen)].slots(chosen))
+    rows = slot_rows(chosen, bool(graph.mixtures))
     moved = reached(graph)
     return {
         name: (rows, elements(storage.shape))
@@ -236,6 +240,7 @@ class Run:
         state = {
             "steps": now.steps,
             "updates": now.updates,
+            "training_samples": now.samples,
             "position": _encode(asdict(position)),
             "settings": _settings(self.settings),
             "data": self.mark,

@@ -6,7 +6,7 @@ carry over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import cos, isfinite, pi, sqrt
@@ -17,10 +17,12 @@ import numpy as np
 from tiedgraph.codegen import kernels
 from tiedgraph.diagnostics import RunError
 from tiedgraph.ops.rules import Kernel, bits
+from tiedgraph.passes.memory import ALIGNMENT
 from tiedgraph.passes.settings import (
     Adam,
     AdamW,
     Cosine,
+    Optimizer,
     RmsProp,
     Sgd,
     Step,
@@ -105,6 +107,8 @@ METHODS: dict[type, Method] = {
     RmsProp: Method(lambda s: 1 + bool(s.momentum), _rmsprop_lines, _rmsprop_constants),
 }
 
+MIXTURES = Adam()  # moves the mixtures of soft ties, at rates of their own
+
 
 @lru_cache
 def update_kernel(slots: int, lines: tuple[str, ...], constants: tuple[str, ...]) -> Kernel:
@@ -146,41 +150,82 @@ SQUARES = Kernel(
 )
 
 
-class Optimiser:
-    """The optimiser of one model and what it keeps: `slots` [slots, numbers], and its steps."""
+def slot_rows(optimizer: Optimizer, mixtures: bool) -> int:
+    """How many numbers are kept beside each one; mixtures of soft ties are moved by Adam."""
+    return max(1, METHODS[type(optimizer)].slots(optimizer), 2 if mixtures else 0)
 
-    def __init__(self, settings: TrainSettings, numbers: Numbers, threads: int) -> None:
+
+class Optimiser:
+    """The optimiser of one model and what it keeps: `slots` [slots, numbers], and its steps.
+
+    own_rates: learning rates of the storages that mixtures of soft ties have. These are moved by
+    Adam without decay, and their gradients do not count for `clip`.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        numbers: Numbers,
+        threads: int,
+        own_rates: Mapping[str, float] | None = None,
+    ) -> None:
         self.settings = settings
         self.numbers = numbers
         self.threads = threads
         self.steps = 0
-        self.method = METHODS[type(settings.optimizer)]
-        count = max(1, self.method.slots(settings.optimizer))
+        self.own_rates = dict(own_rates or {})
         self.stride = numbers.plan.trained
+        self.weights = numbers.plan.weights
+        count = slot_rows(settings.optimizer, bool(self.own_rates))
         self.slots = aligned(count * self.stride, numbers.dtype).reshape(count, self.stride)
-        self._squares = aligned(-(-self.stride // BLOCK), numbers.dtype)
+        self._squares = aligned(-(-self.weights // BLOCK), numbers.dtype)
 
     def step(self, gradient: Array, rate: float) -> None:
         """Moves all trained storages; `gradient` is summed over shards and uses.
 
-        Storages that are frozen or that no loss reaches lie behind the trained ones and stay.
+        Storages that are frozen or that no loss reaches lie behind the trained ones and stay. The
+        rates of mixtures follow the schedule of `rate`.
         Raises RunError, with nothing changed, where the gradient is not finite.
         """
         shrink = self._shrink(gradient)
         chosen = self.settings.optimizer
-        constants = self.method.constants(chosen, self.steps + 1, rate)
-        kernel = update_kernel(
-            self.method.slots(chosen), tuple(self.method.lines(chosen)), tuple(constants)
-        )
-        scalars = [bits(x) for x in (self.settings.decay, shrink, *constants.values())]
-        self._run(kernel, self.slots, gradient, [self.stride, *scalars])
+        self._move(chosen, rate, shrink, self.settings.decay, gradient, 0, self.weights)
+        part = rate / chosen.rate if chosen.rate else 1.0
+        for name, own in self.own_rates.items():
+            region = self.numbers.plan.storages[name]
+            end = region.offset + -(-region.size // ALIGNMENT) * ALIGNMENT
+            self._move(MIXTURES, own * part, 1.0, 0.0, gradient, region.offset, end)
         self.steps += 1
 
-    def _run(self, kernel: Kernel, first: Array, gradient: Array, operands: list[int]) -> None:
+    def _move(
+        self,
+        chosen: Optimizer,
+        rate: float,
+        shrink: float,
+        decay: float,
+        gradient: Array,
+        begin: int,
+        end: int,
+    ) -> None:
+        method = METHODS[type(chosen)]
+        constants = method.constants(chosen, self.steps + 1, rate)
+        kernel = update_kernel(method.slots(chosen), tuple(method.lines(chosen)), tuple(constants))
+        scalars = [bits(x) for x in (decay, shrink, *constants.values())]
+        self._run(kernel, self.slots, gradient, [self.stride, *scalars], begin, end)
+
+    def _run(
+        self,
+        kernel: Kernel,
+        first: Array,
+        gradient: Array,
+        operands: list[int],
+        begin: int,
+        end: int,
+    ) -> None:
         (address,) = kernels.addresses([kernel], self.numbers.dtype)
         rows = [
-            np.array([begin, end, *operands], np.int64)
-            for begin, end in split_blocks(0, self.stride, self.threads)
+            np.array([start, stop, *operands], np.int64)
+            for start, stop in split_blocks(begin, end, self.threads)
         ]
         numbers = self.numbers.array.ctypes.data
         team.run(
@@ -192,9 +237,9 @@ class Optimiser:
 
     def _shrink(self, gradient: Array) -> float:
         """What the gradient is multiplied by so that its norm over storages is at most `clip`."""
-        self._run(SQUARES, self._squares, gradient, [])
+        self._run(SQUARES, self._squares, gradient, [], 0, self.weights)
         norm = sqrt(float(np.sum(self._squares, dtype=np.float64)))
-        if not isfinite(norm):
+        if not isfinite(norm) or not np.isfinite(gradient[self.weights : self.stride]).all():
             raise RunError(self._not_finite(gradient))
         clip = self.settings.clip
         return clip / norm if clip is not None and norm > clip else 1.0

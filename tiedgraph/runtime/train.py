@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Protocol
 
@@ -34,19 +34,24 @@ class Snapshot:
     """All that a model learnt. numbers: by storage; slots: what the optimiser keeps, by storage.
 
     steps: made so far, from which dropout draws its keys; updates: those of the optimiser.
+    samples: of the training data, which the cost of soft ties is divided by.
     """
 
     numbers: Mapping[str, Array]
     slots: Mapping[str, Array]
     steps: int
     updates: int
+    samples: int = 1
 
 
 class Trainable(Protocol):
     """What is trained: `tiedgraph.model.Model`, and small stand-ins in tests."""
 
-    def train_batch(self, arrays: Mapping[str, Any], rate: float) -> Sums:
-        """One step; the sums of the batch before it. Raises RunError, with nothing changed."""
+    def train_batch(self, arrays: Mapping[str, Any], rate: float, epoch: float) -> Sums:
+        """One step; the sums of the batch before it. Raises RunError, with nothing changed.
+
+        epoch: how many are done, with the part of this one, for what changes over epochs.
+        """
 
     def evaluate_batch(self, arrays: Mapping[str, Any]) -> Sums:
         """The sums of a batch."""
@@ -277,7 +282,8 @@ class _Loop:
         averages = Averages(position.sums, position.samples)
         for arrays, samples in self.train.batches(settings.batch, order, position.batch):
             rate = rate_at(settings, position.step, position.length, settings.epochs)
-            averages.add(self.model.train_batch(arrays, rate), samples)
+            part = position.batch / position.length if position.length else 0.0
+            averages.add(self.model.train_batch(arrays, rate, position.epoch + part), samples)
             position.sums, position.samples = averages.sums, averages.samples
             position.batch += 1
             position.step += 1
@@ -380,7 +386,7 @@ class _Loop:
 
 
 def _with_numbers(last: Snapshot, best: Snapshot) -> Snapshot:
-    return Snapshot(best.numbers, last.slots, last.steps, last.updates)
+    return replace(last, numbers=best.numbers)
 
 
 # ---------------------------------------------------------------- signals

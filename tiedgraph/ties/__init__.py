@@ -1,7 +1,7 @@
 """Ties: views, index maps, and the kinds of tie that a file may hold.
 
-A kind of tie is one record here. Soft ties belong into `mixture.py` and ties across tasks into
-`cross_task.py`; `build` answers E0901 for both until they exist.
+A kind of tie is one record here. Ties across tasks belong into `cross_task.py`; `build` answers
+E0901 for them until they exist.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tiedgraph.ir.graph import Graph, Tie
 from tiedgraph.ties.edge import Edge
 from tiedgraph.ties.hard import hard_edges
 from tiedgraph.ties.index_map import map_edges
+from tiedgraph.ties.mixture import MixtureSettings, soft_edges
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class TieKind:
     name: as in `Tie.kind`. statement: how it is written. doc: what it does, with its source.
     edges: what one statement says parameter by parameter; reports what is wrong with it and leaves
       that out. Given the folder that files may be read from.
+    Attrs: frozen dataclass of the entries in braces, where it has any.
     """
 
     name: str
     statement: str
     doc: str
     edges: Callable[[Graph, Tie, Diagnostics, Path | None], list[Edge]]
+    Attrs: type | None = None
 
 
 HARD = TieKind(
@@ -52,5 +55,20 @@ INDEX_MAP = TieKind(
     map_edges,
 )
 
-TIE_KINDS: tuple[TieKind, ...] = (HARD, INDEX_MAP)
+SOFT = TieKind(
+    "soft",
+    "tie soft name = a, b { components = 17, ... }",
+    """The numbers are drawn from one Gaussian mixture, which is trained at the same time.
+
+    Each keeps its own value and is drawn to a few common ones. The loss gets strength / N times
+    the complexity - sum_i log sum_j pi_j N(w_i | mu_j, sigma_j^2), where i goes over the free
+    numbers of all members (a hard-tied number counts once) and N is the number of training
+    samples: Nowlan and Hinton (1992), equation 3. A component at zero, priors and the default
+    rates are those of Ullrich, Meeds and Welling (2017). With one component the numbers are drawn
+    from the same Gaussian. The mixture is moved by Adam with rates of its own.""",
+    soft_edges,
+    MixtureSettings,
+)
+
+TIE_KINDS: tuple[TieKind, ...] = (HARD, INDEX_MAP, SOFT)
 KINDS_BY_NAME: dict[str, TieKind] = {kind.name: kind for kind in TIE_KINDS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,68 @@ def assign(graph: Graph, free: Mapping[str, Array], given: Mapping[str, Any]) ->
             raise ValueError(f"'{name}' and '{other}' are tied, but the numbers given disagree")
         before[places], mark[places], owner[places] = values, True, len(names) - 1
     return {name: array.reshape(graph.storages[name].shape) for name, array in result.items()}
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How another model's parameters fit this one.
+
+    storages: new numbers by owner, those that nothing was given for as before.
+    taken: parameters that were there. averaged: for those whose numbers are tied here and differed,
+    the largest distance to what was made of them. missing: parameters of this model that were not
+    given. unlike: given in another shape, with both shapes. unused: given, but not of this model.
+    """
+
+    storages: Mapping[str, Array]
+    taken: tuple[str, ...]
+    averaged: Mapping[str, float]
+    missing: tuple[str, ...]
+    unlike: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    unused: tuple[str, ...]
+
+
+def project(graph: Graph, free: Mapping[str, Array], given: Mapping[str, Any]) -> Projection:
+    """Parameters of another model, by name, onto this one's storages.
+
+    Numbers that are tied here become the least-squares fit to what is given for their entries: the
+    mean, where no view scales. free: present numbers by owner. Nothing is changed in place.
+    """
+    taken: list[str] = []
+    missing: list[str] = []
+    unlike: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    sums = {name: np.zeros(np.size(array)) for name, array in free.items()}
+    weights = {name: np.zeros(np.size(array)) for name, array in free.items()}
+    places: dict[str, tuple[Array, Array]] = {}
+    for name, param in graph.params.items():
+        if name not in given:
+            missing.append(name)
+            continue
+        array = np.asarray(given[name], np.float64)
+        if array.shape != param.shape:
+            unlike[name] = (array.shape, param.shape)
+            continue
+        storage = param.view.storage
+        index, scale = entries(layout(param.view.steps, graph.storages[storage].shape))
+        inside = index >= 0
+        np.add.at(sums[storage], index[inside], array[inside] * scale[inside])
+        np.add.at(weights[storage], index[inside], scale[inside] ** 2)
+        places[name] = index, scale
+        taken.append(name)
+    storages = {}
+    for name, array in free.items():
+        before = np.array(array, np.float64).reshape(-1)
+        known = weights[name] > 0
+        before[known] = sums[name][known] / weights[name][known]
+        storages[name] = before.reshape(graph.storages[name].shape)
+    averaged = {}
+    for name, (index, scale) in places.items():
+        flat = storages[graph.params[name].view.storage].reshape(-1)
+        made = np.where(index >= 0, flat[np.maximum(index, 0)] * scale, 0.0)
+        array = np.asarray(given[name], np.float64)
+        if not _close(made, array):
+            averaged[name] = float(np.abs(made - array).max())
+    unused = tuple(name for name in given if name not in graph.params)
+    return Projection(storages, tuple(taken), averaged, tuple(missing), unlike, unused)
 
 
 def _target(graph: Graph, name: str, array: Array) -> tuple[Array, Array, str]:
