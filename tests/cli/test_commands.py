@@ -106,6 +106,21 @@ def test_a_run_from_training_to_prediction(place: Path) -> None:
     assert Path("out.csv").read_text().splitlines()[0] == "who[0],who[1],who[2]"
 
 
+def test_training_starts_from_another_run(place: Path) -> None:
+    call("train", "small.tie", "-o", "first")
+    soft = (place / "small.tie").read_text().replace("model small", "model soft")
+    soft += "tie soft book = h.weight { components = 3 }\nnew = dense(x, 2)\nloss mse(new, new)\n"
+    (place / "soft.tie").write_text(soft)
+    words = ["soft.tie", "--start-from", "first", "--holdout", "30", "--format", "json"]
+    out, err = call("train", *words, "-o", "second", "--epochs", "1")
+    assert "new here: book.mean" in err
+    assert "new.weight" in err
+    result = json.loads(out)
+    assert set(result["validate"]) == {"loss", "accuracy"}
+    _, err = call("train", "small.tie", "-o", "third", "--start-from", "second")
+    assert "not in this model: new.weight" in err
+
+
 def test_stopped_and_resumed_gives_the_same_bits(place: Path) -> None:
     epochs = ["--epochs", "400"]
     call("train", "small.tie", "-o", "whole", *epochs, "--format", "json")
@@ -171,6 +186,10 @@ CARELESS: list[tuple[list[str], int, str]] = [
     (["train", "small.tie", "-o", "train.npz"], 1, "train.npz"),
     (["train", "small.tie", "-o", "."], 1, "other files"),
     (["train", "small.tie", "-o", "new", "--resume"], 1, "no run"),
+    (["train", "small.tie", "--start-from", "nothing"], 1, "nothing"),
+    (["train", "small.tie", "--start-from", "x", "--resume"], 2, "--start-from"),
+    (["train", "small.tie", "--holdout", "100"], 1, "100"),
+    (["train", "small.tie", "--holdout", "5", "--validate", "test.npz"], 2, "--holdout"),
     (["evaluate", "nothing", "--data", "test.npz"], 1, "nothing"),
     (["predict", "nothing", "--data", "test.npz", "-o", "x.txt"], 2, ".npz"),
     (["explain", "small.tie", "h.wieght"], 2, "h.weight"),

@@ -34,6 +34,15 @@ def train(
     validate: Annotated[
         Path | None, typer.Option("--validate", help="Data to measure on after each epoch.")
     ] = None,
+    holdout: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Keeps the last so many samples of the training data to measure "
+            "on after each epoch.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="RUN", help="Folder of the run: runs/NAME."),
@@ -79,7 +88,7 @@ def train(
     from tiedgraph.model import Model
     from tiedgraph.passes.settings import load_settings, train_settings
     from tiedgraph.runtime.checkpoint import new_run, resumed_run
-    from tiedgraph.runtime.data import load, mark
+    from tiedgraph.runtime.data import Dataset, Stream, hold_out, load, mark
     from tiedgraph.runtime.identity import Origin
     from tiedgraph.runtime.train import Interrupted, Position, fit
 
@@ -104,12 +113,21 @@ def train(
     if resume and force:
         raise typer.BadParameter("--resume goes on with a run and --force replaces it: choose one")
 
+    if holdout is not None and validate is not None:
+        raise typer.BadParameter("--holdout and --validate both say what to measure on: choose one")
     if resume and start_from is not None:
         raise typer.BadParameter("--resume goes on with a run's own numbers: omit --start-from")
 
     other = None if start_from is None else load_model(start_from).parameters
     train_data = load(train_path, graph, dtype.value)
-    held_out = None if validate_path is None else load(validate_path, graph, dtype.value)
+    held_out: Dataset | Stream | None = None
+    measured_on = ""
+    if holdout is not None:
+        train_data, held_out = hold_out(train_data, holdout)
+        measured_on = f"the last {holdout} samples"
+    elif validate_path is not None:
+        held_out = load(validate_path, graph, dtype.value)
+        measured_on = validate_path.name
     origin = Origin(files_of(file, graph), constants, dtype.value, settings.seed)
     samples = getattr(train_data, "samples", 1)
     watch = watch_for(format)
@@ -144,7 +162,7 @@ def train(
             watch.close()
             say(str(error))
             raise typer.Exit(error.exit_code) from None
-    _report(graph, place, history, validate_path, format)
+    _report(graph, place, history, measured_on, format)
 
 
 def _beside(file: Path, name: str | None) -> Path | None:
@@ -156,7 +174,7 @@ def _report(
     graph: Any,
     place: Path,
     history: list[dict[str, float]],
-    held_out: Path | None,
+    measured_on: str,
     format: Format,
 ) -> None:
     from tiedgraph.explain import explain, explain_text
@@ -170,10 +188,10 @@ def _report(
         "train": finite(trained),
     }
     lines = [f"in training: {metrics_text(trained)}"]
-    if held_out is not None:
+    if measured_on:
         validated = {n: last[f"validate_{n}"] for n in names if f"validate_{n}" in last}
         result["validate"] = finite(validated)
-        lines.append(f"on {held_out.name}: {metrics_text(validated)}")
+        lines.append(f"on {measured_on}: {metrics_text(validated)}")
     found = explain(graph)
     result["sharing"] = {"declared": found.declared, "free": found.free}
     lines += ["", explain_text(found).rstrip(), "", f"saved in {place}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,22 @@ class Dataset:
         part = np.asarray(self.arrays[name][rows])
         scale = self.scale.get(name)
         return part if scale is None else scaled(part, scale, self.dtype)
+
+
+def hold_out(data: Dataset | Stream, count: int) -> tuple[Dataset, Dataset]:
+    """All but the last `count` samples, and those; nothing is copied. Raises DataError."""
+    if not isinstance(data, Dataset):
+        raise DataError("batches that come one by one cannot be split; give validation data")
+    if not 0 < count < data.samples:
+        raise DataError(
+            f"{data.origin} has {data.samples} samples; {count} of them cannot be held out"
+        )
+    parts = (slice(None, data.samples - count), slice(data.samples - count, None))
+    first, last = (
+        replace(data, arrays={n: a[rows] for n, a in data.arrays.items()}, samples=size)
+        for rows, size in zip(parts, (data.samples - count, count), strict=True)
+    )
+    return first, last
 
 
 @dataclass(frozen=True)
