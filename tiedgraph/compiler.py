@@ -116,7 +116,7 @@ def files_of(path: Path, graph: Graph) -> dict[str, bytes]:
                 waiting.append(Path(os.path.normpath(place.parent / statement.path)))
     for tie in graph.ties:
         settings = dict(tie.settings)
-        if tie.kind == "index_map" and settings["map"] == "map":
+        if tie.kind == "index_map" and settings["map"] in ("map", "codebook"):
             name = str(settings.get("file", settings.get("0")))
             found[Path(name).as_posix()] = (root / name).read_bytes()
     return found

@@ -9,6 +9,7 @@ from tiedgraph.diagnostics import Diagnostics, Span
 from tiedgraph.ir.graph import Graph, Init, Param, Tie, TieMember
 from tiedgraph.passes import limits
 from tiedgraph.passes.selectors import Paths
+from tiedgraph.ties.index_map import is_joint
 
 # Inits that draw numbers; of a whole instance, `init` changes these and leaves biases and gains.
 RANDOM = frozenset(
@@ -89,8 +90,8 @@ def _overridden(param: Param, init: Init | None, whole: bool) -> Param:
 def resolve_selectors(graph: Graph, diagnostics: Diagnostics) -> Graph:
     """Ties with one exact path in each member.
 
-    A tie without a view keeps all its members. With a view, or `by` an index map, each parameter
-    on the left is tied by itself.
+    A tie without a view keeps all its members. With a view, or `by` an index map of one parameter,
+    each parameter on the left is tied by itself.
     """
     selection = _Selection(graph, diagnostics)
     ties: list[Tie] = []
@@ -103,7 +104,8 @@ def _resolve(tie: Tie, selection: _Selection) -> list[Tie]:
     found = [(member, selection.match(member.path, member.span)) for member in tie.members]
     if any(not paths for _, paths in found):
         return []
-    if tie.kind != "index_map" and not tie.members[-1].steps:
+    alone = tie.kind == "index_map" and not is_joint(dict(tie.settings)["map"])
+    if not alone and not tie.members[-1].steps:
         exact = {
             path: TieMember(path, member.steps, member.span)
             for member, paths in found

@@ -143,9 +143,10 @@ def _components(graph: Graph, edges: list[Edge]) -> list[Component]:
             name = parent[name]
         return name
 
+    together: dict[str, str] = {}  # one member of each joint index map
     for edge in edges:
-        if edge.parent:
-            parent[root(edge.child)] = root(edge.parent)
+        other = edge.parent or together.setdefault(edge.joint or edge.child, edge.child)
+        parent[root(edge.child)] = root(other)
     members: dict[str, list[str]] = {}
     for name in graph.params:
         members.setdefault(root(name), []).append(name)
@@ -192,7 +193,7 @@ class _Resolution:
             self.views[name] = View(known.owner, steps)
         for name, edge in known.through.items():
             count = elements(self.graph.params[name].shape)
-            if not edge.parent:
+            if not edge.parent and name == known.owner:
                 count -= elements(step_map(edge.steps[0]).free)
             self.saves[edge.tie.id] = self.saves.get(edge.tie.id, 0) + count
 
@@ -276,12 +277,15 @@ class _Resolution:
         if start is not None:
             shape = step_map(start.steps[0]).free
             known = Known(owner, shape, {owner: start.steps}, {owner: start})
+            for edge in component.edges:
+                if edge.joint and edge.joint == start.joint and edge.child not in known.steps:
+                    known.steps[edge.child], known.through[edge.child] = edge.steps, edge
         ends: dict[str, list[int]] = {}
         for number, edge in enumerate(component.edges):
             if edge.parent and edge.parent != edge.child:
                 ends.setdefault(edge.parent, []).append(number)
                 ends.setdefault(edge.child, []).append(number)
-        waiting = list(ends.get(owner, ()))
+        waiting = [number for name in known.steps for number in ends.get(name, ())]
         heapq.heapify(waiting)
         while waiting:
             edge = component.edges[heapq.heappop(waiting)]

@@ -16,6 +16,7 @@ class Edge:
     """One parameter defined through another: `child = steps(parent)`.
 
     parent: "" for an index map, whose free numbers no parameter declares; `steps` is then the map.
+    joint: for index maps of several parameters onto the same free numbers, a name for these.
     span, parent_span: where the file names them.
     """
 
@@ -25,6 +26,7 @@ class Edge:
     tie: Tie
     span: Span | None = None
     parent_span: Span | None = None
+    joint: str = ""
 
 
 def parameters_of(graph: Graph, path: str) -> dict[str, str]:

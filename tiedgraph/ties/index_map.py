@@ -7,7 +7,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tiedgraph.diagnostics import Diagnostics, nearest
-from tiedgraph.ir.graph import Graph, Tie
+from tiedgraph.ir.graph import Graph, Param, Tie, TieMember
 from tiedgraph.ir.types import shape_text
 from tiedgraph.ties.edge import Edge
 from tiedgraph.ties.layout import Array, Shape
-from tiedgraph.ties.map_file import read_integers
+from tiedgraph.ties.map_file import read_integers, read_several
 from tiedgraph.ties.view import IndexMap, ViewError, map_step
 
 MAX_ENTRIES = 2**26  # of a parameter under an index map; each takes 8 to 16 bytes
@@ -28,12 +28,19 @@ MAX_ENTRIES = 2**26  # of a parameter under an index map; each takes 8 to 16 byt
 
 @dataclass(frozen=True)
 class MapKind:
-    """One index map. `arguments`: names with defaults, `...` for required ones."""
+    """One index map.
+
+    arguments: names with defaults, `...` for required ones. make: the maps of parameters by their
+      shapes; one of each alone, or with `joint` all onto the same free numbers.
+    """
 
     name: str
     doc: str
     arguments: tuple[tuple[str, Any], ...]
-    make: Callable[[Shape, Mapping[str, Any], Path | None], IndexMap]
+    make: Callable[[Shape, Mapping[str, Any], Path | None], IndexMap] | None = None
+    joint: (
+        Callable[[Mapping[str, Shape], Mapping[str, Any], Path | None], dict[str, IndexMap]] | None
+    ) = None
 
 
 def map_edges(graph: Graph, tie: Tie, diagnostics: Diagnostics, root: Path | None) -> list[Edge]:
@@ -41,6 +48,7 @@ def map_edges(graph: Graph, tie: Tie, diagnostics: Diagnostics, root: Path | Non
     settings = dict(tie.settings)
     name = str(settings.pop("map"))
     edges = []
+    params: list[tuple[TieMember, Param]] = []
     for member in tie.members:
         if member.path not in graph.params:
             inside = graph.instances[member.path].params
@@ -51,15 +59,45 @@ def map_edges(graph: Graph, tie: Tie, diagnostics: Diagnostics, root: Path | Non
                 hint=f"name one of its parameters: {', '.join(inside[:4])}" if inside else "",
             )
             continue
-        param = graph.params[member.path]
+        params.append((member, graph.params[member.path]))
+    joint = is_joint(name)
+    for group in [params] if joint and params else [[pair] for pair in params]:
+        shapes = {param.id: param.shape for _, param in group}
         try:
-            made = make_map(name, param.shape, settings, root)
+            made = make_maps(name, shapes, settings, root)
         except ViewError as error:
-            others = [(param.span, f"makes '{param.id}', {shape_text(param.shape)}")]
+            others = [(p.span, f"makes '{p.id}', {shape_text(p.shape)}") for _, p in group[:1]]
             diagnostics.error(error.code, error.message, tie.span, others=others, hint=error.hint)
             continue
-        edges.append(Edge(param.id, "", (map_step(made),), tie, member.span, tie.span))
+        for member, param in group:
+            steps = (map_step(made[param.id]),)
+            shared = tie.id if joint else ""
+            edges.append(Edge(param.id, "", steps, tie, member.span, tie.span, shared))
     return edges
+
+
+def is_joint(name: object) -> bool:
+    """Whether an index map gives all members of a tie the same free numbers."""
+    kind = MAPS.get(str(name))
+    return kind is not None and kind.joint is not None
+
+
+def make_maps(
+    name: str, shapes: Mapping[str, Shape], given: Mapping[str, Any], root: Path | None
+) -> dict[str, IndexMap]:
+    """The maps of a `by` clause by parameter: each alone, or all at once; raises ViewError."""
+    if not is_joint(name):
+        return {param: make_map(name, shape, given, root) for param, shape in shapes.items()}
+    kind = MAPS[name]
+    assert kind.joint is not None
+    options, text = _options(kind, given)
+    made = kind.joint(shapes, options, root)
+    # An array of one shape must not fit both a parameter and its free numbers.
+    clash = any(found.free == shapes[param] for param, found in made.items())
+    return {
+        param: replace(found, free=(*found.free, 1) if clash else found.free, text=text)
+        for param, found in made.items()
+    }
 
 
 def make_map(name: str, shape: Shape, given: Mapping[str, Any], root: Path | None) -> IndexMap:
@@ -71,6 +109,20 @@ def make_map(name: str, shape: Shape, given: Mapping[str, Any], root: Path | Non
     if kind is None:
         hint = nearest(name, MAPS) or f"index maps are {', '.join(MAPS)}"
         raise ViewError("E0408", f"there is no index map '{name}'", hint)
+    options, text = _options(kind, given)
+    if prod(shape) > MAX_ENTRIES:
+        message = f"{name} lists {prod(shape):,} entries; the limit is {MAX_ENTRIES:,}"
+        raise ViewError("E0501", message)
+    assert kind.make is not None
+    made = kind.make(shape, options, root)
+    # An array of one shape must not fit both the parameter and its free numbers.
+    free = (*made.free, 1) if made.free == shape else made.free
+    return replace(made, free=free, text=text)
+
+
+def _options(kind: MapKind, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """All arguments by name, and the clause as text; raises ViewError."""
+    name = kind.name
     names = [argument for argument, _ in kind.arguments]
     hint = f"write {name}({', '.join(names)})" if names else f"write {name} alone"
     options: dict[str, Any] = {}
@@ -89,14 +141,8 @@ def make_map(name: str, shape: Shape, given: Mapping[str, Any], root: Path | Non
             if default is ...:
                 raise ViewError("E0408", f"{name} needs its argument '{argument}'", hint)
             options[argument] = default
-    if prod(shape) > MAX_ENTRIES:
-        message = f"{name} lists {prod(shape):,} entries; the limit is {MAX_ENTRIES:,}"
-        raise ViewError("E0501", message)
     shown = ", ".join(f"{key}={_quoted(options[key])}" for key in names)
-    made = kind.make(shape, options, root)
-    # An array of one shape must not fit both the parameter and its free numbers.
-    free = (*made.free, 1) if made.free == shape else made.free
-    return replace(made, free=free, text=f"{name}({shown})" if shown else name)
+    return options, f"{name}({shown})" if shown else name
 
 
 def _quoted(value: Any) -> str:
@@ -199,23 +245,49 @@ def _file(shape: Shape, options: Mapping[str, Any], root: Path | None) -> IndexM
             "E0408", f'map needs the name of a file, such as map("groups.npy"), not {name}'
         )
     index = read_integers(name, shape, root)
-    free = int(index.max(initial=-1)) + 1
-    if index.size and (index.min() < -1 or free > index.size):
+    return IndexMap((_free(name, [index]),), index)
+
+
+def _free(name: str, indices: Sequence[Array]) -> int:
+    """How many free numbers the maps of a file have; raises ViewError."""
+    size = sum(index.size for index in indices)
+    free = max((int(index.max(initial=-1)) for index in indices), default=-1) + 1
+    least = min((int(index.min(initial=0)) for index in indices), default=0)
+    if size and (least < -1 or free > size):
         raise ViewError(
             "E0408",
-            f"the map in '{name}' holds {int(index.min())} to {free - 1}; entries are -1 (zero) "
-            f"or 0 to {index.size - 1}",
+            f"the map in '{name}' holds {least} to {free - 1}; entries are -1 (zero) "
+            f"or 0 to {size - 1}",
         )
     if free == 0:
         raise ViewError("E0406", f"the map in '{name}' makes every entry zero")
-    unused = np.setdiff1d(np.arange(free), index)
-    if unused.size:
+    used = np.zeros(free, bool)
+    for index in indices:
+        used[index[index >= 0]] = True
+    if not used.all():
         raise ViewError(
             "E0408",
-            f"the map in '{name}' never uses free number {int(unused[0])} of {free}",
+            f"the map in '{name}' never uses free number {int(np.argmin(used))} of {free}",
             "number the groups without gaps",
         )
-    return IndexMap((free,), index)
+    return free
+
+
+def _codebook(
+    shapes: Mapping[str, Shape], options: Mapping[str, Any], root: Path | None
+) -> dict[str, IndexMap]:
+    name = options["file"]
+    if not isinstance(name, str):
+        raise ViewError(
+            "E0408",
+            f'codebook needs the name of a file, such as codebook("book.npz"), not {name}',
+        )
+    total = sum(prod(shape) for shape in shapes.values())
+    if total > MAX_ENTRIES:
+        raise ViewError("E0501", f"codebook lists {total:,} entries; the limit is {MAX_ENTRIES:,}")
+    found = read_several(name, shapes, root)
+    free = _free(name, list(found.values()))
+    return {param: IndexMap((free,), index) for param, index in found.items()}
 
 
 MAP_KINDS = (
@@ -258,6 +330,14 @@ MAP_KINDS = (
         "shape; -1 is a fixed zero.",
         (("file", ...),),
         _file,
+    ),
+    MapKind(
+        "codebook",
+        "All members share one list of free numbers: a `.npz` file holds an array of integers for "
+        "each parameter, under its name and in its shape; -1 is a fixed zero. What `tiedgraph "
+        "harden` makes of a soft tie (Gong et al. 2014; Han, Mao and Dally 2016).",
+        (("file", ...),),
+        joint=_codebook,
     ),
 )
 

@@ -1,13 +1,17 @@
-"""Reads the file of `by map("groups.npy")`, trusting nothing in it."""
+"""Reads the files of `by map("groups.npy")` and `by codebook("book.npz")`, trusting nothing."""
 
 from __future__ import annotations
 
 import io
 import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from tiedgraph.diagnostics import nearest
 from tiedgraph.ir.types import shape_text
 from tiedgraph.npy import read_header
 from tiedgraph.ties.layout import Array, Shape
@@ -22,7 +26,31 @@ def read_integers(name: str, shape: Shape, root: Path | None) -> Array:
     Raises ViewError: E0503 for a path that leads out of the tree, E0502 for what cannot be read,
     E0501 for a file that is too large, E0408 for other shapes or types.
     """
+    return _integers(_content(name, root), name, shape)
+
+
+def read_several(name: str, shapes: Mapping[str, Shape], root: Path | None) -> dict[str, Array]:
+    """For each parameter its array of a `.npz` file; raises ViewError as `read_integers` does."""
     content = _content(name, root)
+    found: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = {item.filename: item for item in archive.infolist()}
+            for param, shape in shapes.items():
+                item = entries.get(f"{param}.npy")
+                if item is None:
+                    names = [key.removesuffix(".npy") for key in entries]
+                    hint = nearest(param, names) or f"it has {', '.join(names[:8]) or 'none'}"
+                    raise ViewError("E0408", f"'{name}' has no array '{param}'", hint)
+                if item.file_size > MAX_FILE:
+                    raise ViewError("E0501", f"'{param}' in '{name}' is larger than {MAX_FILE:,}")
+                found[param] = _integers(archive.read(item), f"{name}: {param}", shape)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ViewError("E0502", f"'{name}' cannot be read: {_first_line(error)}") from None
+    return found
+
+
+def _integers(content: bytes, name: str, shape: Shape) -> Array:
     try:
         header = read_header(io.BytesIO(content))
     except ValueError as error:

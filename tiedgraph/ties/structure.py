@@ -53,7 +53,7 @@ def named_structures(index: Array, factor: Array) -> list[str]:
         return []
     holding: list[tuple[MapKind, Array, Array]] = []
     for kind in MAP_KINDS:
-        if kind.arguments:
+        if kind.arguments or kind.make is None:
             continue
         try:
             made = kind.make(index.shape, {}, None)
