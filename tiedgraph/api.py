@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tiedgraph import compiler
+from tiedgraph.compress.file import SUFFIX
+from tiedgraph.compress.file import load as load_tied
 from tiedgraph.diagnostics import TieError
 from tiedgraph.model import Model
 from tiedgraph.runtime.checkpoint import read
@@ -70,11 +72,13 @@ def _model(
 
 
 def load(path: str | Path, *, threads: int = 2) -> Model:
-    """A saved model: a run of `tiedgraph train`, or what `Model.save` wrote.
+    """A saved model: a run of `tiedgraph train`, what `Model.save` wrote, or a `.tied` file.
 
     Raises RunError where it is damaged or its numbers are not of its model, and TieError where its
     text cannot be compiled by this version.
     """
+    if Path(path).suffix == SUFFIX and not Path(path).is_dir():
+        return load_tied(Path(path), threads)
     saved = read(Path(path))
     found = compiler.check(saved.main, saved.define)
     if found.graph is None:

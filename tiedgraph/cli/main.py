@@ -11,10 +11,12 @@ import typer
 from tiedgraph.cli import (
     check,
     compile,
+    compress,
     evaluate,
     explain,
     fmt,
     graph,
+    harden,
     new,
     predict,
     train,
@@ -57,6 +59,8 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("graph")(graph.graph)
 app.command("fmt")(fmt.fmt)
+app.command("harden")(harden.harden)
+app.command("compress")(compress.compress)
 app.command("new")(new.new)
 
 

@@ -1,0 +1,214 @@
+"""From a soft-tied model to a small file: clusters, re-tuning, and rounds of fewer numbers.
+
+Each round makes a candidate of what the soft tie has become: its clusters as a codebook, re-tuned
+with the ties held, plain numbers rounded. Then the numbers that are not zero are drawn softly
+again, by a zero component that reaches further and with more strength, so that the next has fewer.
+The smallest candidate within the budget is the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import frexp, ldexp
+from typing import Any
+
+import numpy as np
+
+from tiedgraph.compress.file import Packed, pack
+from tiedgraph.diagnostics import DataError, RunError
+from tiedgraph.model import Model
+from tiedgraph.rewrite.harden import Clusters, find_clusters, harden, thin
+from tiedgraph.runtime.data import Dataset, Stream, load
+from tiedgraph.ties.mixture import MixtureSettings
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FULL = 4  # bytes of a number that is not compressed, float32
+VALUE_BITS = 8  # of a codebook's values
+GROWTH = 3.0  # of the strength, from round to round
+PART = 0.3  # of the numbers that are left, how many lie within two widths of the zero component
+COMPONENTS = 9
+PRIOR = 1e4  # weight of the prior that holds the zero component's width
+FAR = 4.0  # budgets beyond which further rounds are not tried
+GOING_ON = 0.3  # part of a round over which the strength stays
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model that was tried.
+
+    kept: numbers of the soft tie that are not zero. measured: loss and metrics on validation data.
+    worse: by how much the metric is worse than before: percentage points, or for a loss percent.
+    """
+
+    round: int
+    bytes: int
+    ratio: float
+    kept: int
+    clusters: int
+    measured: Mapping[str, float]
+    worse: float
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What came of it.
+
+    model, packed: the smallest candidate within the budget, or the best one where none is.
+    numbers: parameters of the model, which the ratio counts with 4 bytes each.
+    metric: by which the budget is measured. within: whether the budget was kept.
+    """
+
+    model: Model
+    packed: Packed
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    before: Mapping[str, float]
+    metric: str
+    numbers: int
+    within: bool
+
+
+def compress(
+    model: Model,
+    train: Any,
+    validate: Any,
+    *,
+    tie: str | None = None,
+    budget: float = 0.1,
+    rounds: int = 4,
+    epochs: int = 10,
+    retune: int = 5,
+    bits: int = 5,
+    told: Callable[[Candidate], None] = lambda candidate: None,
+) -> Compression:
+    """Compresses a model that was trained with a soft tie.
+
+    train, validate: data as `Model.fit` takes it. tie: the soft tie, where there are several.
+    budget: how much worse the first metric may get on the validation data, in percentage points;
+    for a model without metrics the loss, in percent. rounds: of fewer numbers, with `epochs` epochs
+    each; 0 for clusters as they are. retune: epochs with the ties held. bits: plain numbers become
+    multiples of 2**-bits. told: called with each candidate.
+    Raises RunError where there is no soft tie, DataError for data that does not fit.
+    """
+    train_data = load(train, model.checked, model.dtype)
+    held_out = load(validate, model.checked, model.dtype)
+    metric = next((term.name for term in model.checked.metrics), "loss")
+    before = model.evaluate(held_out)
+    numbers = sum(
+        int(np.prod(param.shape))
+        for param in model.checked.params.values()
+        if param.instance not in model.checked.mixtures
+    )
+    settings = model.checked.mixtures[find_clusters(model, tie).tie].settings
+    found: list[tuple[Candidate, Model, Packed]] = []
+    current = model
+    for number in range(rounds + 1):
+        clusters = find_clusters(current, tie)
+        hard = _hardened(current, clusters, train_data, retune)
+        _round(hard, clusters, bits)
+        packed, measured = pack(hard), hard.evaluate(held_out)
+        size = len(packed.content)
+        candidate = Candidate(
+            number,
+            size,
+            FULL * numbers / size,
+            clusters.kept,
+            int(clusters.values.size),
+            measured,
+            _worse(model, metric, before, measured),
+        )
+        found.append((candidate, hard, packed))
+        told(candidate)
+        if number == rounds or candidate.worse > FAR * max(budget, 0.05):
+            break
+        current = _thinned(current, clusters, settings, number + 1, train_data, epochs)
+    good = [item for item in found if item[0].worse <= budget]
+    chosen = (
+        min(good, key=lambda item: item[0].bytes)
+        if good
+        else min(found, key=lambda item: item[0].worse)
+    )
+    return Compression(
+        chosen[1],
+        chosen[2],
+        chosen[0],
+        tuple(item[0] for item in found),
+        before,
+        metric,
+        numbers,
+        bool(good),
+    )
+
+
+def _worse(
+    model: Model, metric: str, before: Mapping[str, float], after: Mapping[str, float]
+) -> float:
+    change = 100 * (after[metric] - before[metric])
+    if model.larger_is_better(metric):
+        change = -change
+    return change / abs(before[metric] or 1.0) if metric == "loss" else change
+
+
+def _hardened(model: Model, clusters: Clusters, data: Dataset | Stream, epochs: int) -> Model:
+    """The clusters as a codebook, re-tuned."""
+    hard = harden(model, clusters).compiled(model)
+    hard.start_from(model.parameters | {name: clusters.numbers(name) for name in clusters.codes})
+    if epochs:
+        hard.fit(data, epochs=epochs)
+    return hard
+
+
+def _round(model: Model, clusters: Clusters, bits: int) -> None:
+    """Few bits for what the file holds as it is: codebook values, and numbers outside the tie."""
+    book = next(iter(clusters.codes))
+    changed = {}
+    for name, array in model.free.items():
+        if name == model.checked.params[book].view.storage:
+            short = [ldexp(round(ldexp(m, VALUE_BITS)), e - VALUE_BITS)
+                     for m, e in map(frexp, array.reshape(-1).tolist())]  # fmt: skip
+            changed[name] = np.reshape(short, array.shape)
+        elif model.checked.storages[name].trainable:
+            # Adding 0 makes -0 a plain zero.
+            changed[name] = np.round(array.astype(np.float64) * 2**bits) / 2**bits + 0.0
+    model.set(changed)
+
+
+def _thinned(
+    model: Model,
+    clusters: Clusters,
+    settings: MixtureSettings,
+    number: int,
+    data: Dataset | Stream,
+    epochs: int,
+) -> Model:
+    """What is not zero, drawn softly again with more strength; trained."""
+    parameters = model.parameters
+    sizes = np.concatenate(
+        [np.abs(parameters[name][code >= 0]) for name, code in clusters.codes.items()]
+    )
+    reach, far = float(np.quantile(sizes, PART)) / 2, float(np.quantile(sizes, 0.99))
+    if not 0 < reach < far:
+        raise RunError(f"the numbers of soft tie '{clusters.tie}' cannot be told apart any more")
+    last = settings.strength_at(float("inf")) * GROWTH**number
+    entries = {
+        "components": min(COMPONENTS, settings.components),
+        "zero": 0.5,
+        "strength": f"ramp({last / 10!r}, {last!r}, epochs={epochs * (1 - GOING_ON)!r})",
+        "range": f"[{-far!r}, {far!r}]",
+        "zero_precision": f"gamma({PRIOR!r}, {PRIOR * reach**2!r})",
+        "narrowest": settings.narrowest,
+        "mean_rate": settings.mean_rate,
+        "precision_rate": settings.precision_rate,
+        "proportion_rate": settings.proportion_rate,
+    }
+    if settings.precision is not None:
+        entries["precision"] = f"gamma({settings.precision.alpha!r}, {settings.precision.beta!r})"
+    text = ", ".join(f"{name} = {value}" for name, value in entries.items())
+    soft = thin(model, clusters, text).compiled(model)
+    soft.start_from({n: a for n, a in parameters.items() if not n.startswith(f"{clusters.tie}.")})
+    if isinstance(data, Stream):
+        raise DataError("rounds need data that can be read again and again; give a file")
+    soft.fit(data, epochs=epochs)
+    return soft

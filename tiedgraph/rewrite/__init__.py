@@ -1,0 +1,1 @@
+"""Changes to the text of a model: its ties made harder, or taken away."""
