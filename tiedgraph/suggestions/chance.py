@@ -1,0 +1,75 @@
+"""How far numbers are from a tie, and how likely random numbers are that near.
+
+A tie of n numbers by m equations is a subspace, m dimensions smaller. Of a random direction the
+share of the squared length that lies outside of it is Beta(m / 2, (n - m) / 2) distributed, so the
+chance to come within distance d is the incomplete beta function of d squared.
+"""
+
+from __future__ import annotations
+
+from math import inf, lgamma, log, log1p
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST = 1e-6  # chance, over everything that is tried, that one random match is proposed
+EXACT = 1e-14  # squared distances below this are rounding of float32
+
+
+def centred(numbers: Array) -> Array:
+    """Numbers less their mean: a common mean is no evidence that they are tied."""
+    flat = np.asarray(numbers, np.float64).reshape(-1)
+    return np.asarray(flat - flat.mean())
+
+
+def relative(change: Array, numbers: Array) -> float:
+    """Root mean square of `change` relative to the spread of `numbers` about their mean.
+
+    inf where they have no spread and change.
+    """
+    moved = float(np.dot(change.reshape(-1), change.reshape(-1)))
+    own = centred(numbers)
+    spread = float(np.dot(own, own))
+    if moved == 0.0:
+        return 0.0
+    return (moved / spread) ** 0.5 if spread > 0 else inf
+
+
+def evidence(numbers: Array) -> float:
+    """Which share of the numbers counts, up to 1: few large ones among many small count little.
+
+    Three times the participation ratio, (sum of squares)^2 / sum of fourth powers, which is 1 for
+    normal numbers.
+    """
+    own = centred(numbers)
+    top = float(np.abs(own).max(initial=0.0))
+    if top == 0.0:
+        return 0.0
+    square = (own / top) ** 2
+    ratio = float(square.sum()) ** 2 / float((square**2).sum())
+    return min(1.0, 3.0 * ratio / own.size)
+
+
+def log_chance(distance: float, equations: float, numbers: float) -> float:
+    """Natural logarithm of a bound on the chance that random numbers are so near to a tie.
+
+    distance: relative, of all the numbers. equations: how many numbers the tie saves. The mean of
+    the numbers counts as known, which takes one dimension.
+    """
+    x = max(distance * distance, EXACT)
+    a, b = equations / 2, max((numbers - 1 - equations) / 2, 0.5)
+    if a <= 0 or x >= 1:
+        return 0.0
+    tail = x * (a + b) / (a + 1)  # ratio that bounds the series of the function
+    if tail >= 0.99:
+        return 0.0
+    beta = lgamma(a) + lgamma(b) - lgamma(a + b)
+    found = a * log(x) + b * log1p(-x) - log(a) - beta - log1p(-tail)
+    return min(0.0, found)
+
+
+def bar(tried: int) -> float:
+    """What `log_chance` must stay below when so many ties are tried."""
+    return log(MOST) - log(max(1, tried))

@@ -1,0 +1,271 @@
+"""Ties inside one parameter: structures that have a name, symmetries, and clusters of values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from math import lgamma, log, prod
+from typing import Any
+
+import numpy as np
+
+from tiedgraph.suggestions.chance import Array, centred, evidence, log_chance, relative
+from tiedgraph.suggestions.family import family
+from tiedgraph.suggestions.proposal import FILE, VALUES, Proposal, Weights
+from tiedgraph.ties.chain import describe
+from tiedgraph.ties.index_map import MAP_KINDS, make_map
+from tiedgraph.ties.layout import Shape, entries
+from tiedgraph.ties.view import IndexMap, ViewError
+
+LARGEST = 2**24  # entries of a parameter that is looked into
+MOST_CLUSTERS = 256
+CLEAR = 3.0  # gaps between clusters are so many times the widest of them
+
+# What an argument of an index map may be, by its name, for a shape.
+CHOICES: dict[str, Callable[[Shape], Sequence[Any]]] = {
+    "blocks": lambda shape: (
+        [n for n in range(2, min(shape[:2]) + 1) if shape[0] % n == 0 and shape[1] % n == 0]
+        if len(shape) > 1
+        else ()
+    ),
+}
+
+
+def find_inside(
+    weights: Sequence[Weights], tolerance: float, bar: Callable[[int], float]
+) -> list[Proposal]:
+    """Ties inside single parameters.
+
+    bar: what the logarithm of a chance must stay below when so many ties are tried.
+    """
+    found: list[Proposal] = []
+    kept = [w for w in weights if not w.mapped and 1 < w.numbers.size <= LARGEST]
+    by_shape: dict[Shape, list[Weights]] = {}
+    for item in kept:
+        by_shape.setdefault(item.numbers.shape, []).append(item)
+    tried = sum(
+        len(group) * (len(_names(shape)) + len(_turns(shape)) + MOST_CLUSTERS)
+        for shape, group in by_shape.items()
+    )
+    limit = bar(tried)
+    for shape, group in by_shape.items():
+        named = _named(shape)
+        for item in group:
+            some = [_by_map(item, text, made, tolerance, limit) for text, made in named]
+            some += _symmetric(item, [made for _, made in named], tolerance, limit)
+            some.append(_clustered(item, tolerance, limit))
+            found += [proposal for proposal in some if proposal is not None]
+    return found
+
+
+# ---------------------------------------------------------------- structures with a name
+
+
+def _names(shape: Shape) -> list[tuple[str, dict[str, Any]]]:
+    """Index maps with every choice of their arguments, where these are finite."""
+    found = []
+    for kind in MAP_KINDS:
+        names = [name for name, _ in kind.arguments]
+        if all(name in CHOICES for name in names):
+            for values in product(*(CHOICES[name](shape) for name in names)):
+                found.append((kind.name, dict(zip(names, values, strict=True))))
+    return found
+
+
+def _named(shape: Shape) -> list[tuple[str, IndexMap]]:
+    """The index maps of a shape that say something, by their text."""
+    found = []
+    for name, options in _names(shape):
+        try:
+            made = make_map(name, shape, options, None)
+        except ViewError:
+            continue
+        if prod(made.free) < prod(shape):
+            found.append((made.text, made))
+    return found
+
+
+def _fitted(numbers: Array, made: IndexMap) -> Array:
+    """The nearest numbers that a map allows."""
+    index = made.index.reshape(-1)
+    scale = np.ones(index.size) if made.coefficient is None else made.coefficient.reshape(-1)
+    inside = index >= 0
+    free = int(index.max(initial=-1)) + 1
+    flat = numbers.reshape(-1)
+    total = np.bincount(index[inside], (flat * scale)[inside], free)
+    weight = np.bincount(index[inside], (scale * scale)[inside], free)
+    mean = total / np.maximum(weight, 1e-300)
+    return np.where(inside, mean[np.maximum(index, 0)] * scale, 0.0).reshape(numbers.shape)
+
+
+def _by_map(
+    item: Weights,
+    text: str,
+    made: IndexMap,
+    tolerance: float,
+    limit: float,
+    kind: str = "structure",
+    about: str = "",
+) -> Proposal | None:
+    """The proposal that a map's equalities hold, if they do."""
+    numbers = item.numbers
+    distance = relative(_fitted(numbers, made) - numbers, numbers)
+    if distance > tolerance:
+        return None
+    used = np.unique(made.index[made.index >= 0]).size
+    saves = numbers.size - used
+    share = evidence(numbers)
+    chance = log_chance(distance, saves * share, numbers.size * share)
+    if chance >= limit:
+        return None
+    content = {} if text else {item.name: made.index}
+    return Proposal(
+        kind,
+        (item.name,),
+        f"tie hard {item.name} by {text}" if text else f'tie hard {item.name} by map("{{file}}")',
+        {item.name: np.ones(numbers.shape, bool)},
+        saves,
+        distance,
+        chance,
+        about,
+        content,
+        FILE if content else 1.0,
+    )
+
+
+# ---------------------------------------------------------------- symmetries without a name
+
+
+def _turns(shape: Shape) -> list[tuple[str, Array]]:
+    """Ways to read a shape in its own, other than as it is: a text, and the entries read."""
+    if len(shape) < 1 or prod(shape) > LARGEST // 8:
+        return []
+    found = []
+    for steps, where in family(shape, shape):
+        if len(steps) == 1 and any(size > 1 for size in shape):
+            found.append((describe(steps, "it"), entries(where)[0].reshape(-1)))
+    return found
+
+
+def _symmetric(
+    item: Weights, named: Sequence[IndexMap], tolerance: float, limit: float
+) -> list[Proposal | None]:
+    """Views that change nothing: each alone, and all that hold together."""
+    flat = item.numbers.reshape(-1)
+    own = centred(flat)
+    spread = float(own @ own)
+    holding = []
+    for text, read in _turns(item.numbers.shape):
+        gap = flat[read] - flat
+        # Half of the gap is what an exchange of pairs would move; longer cycles move no less.
+        if spread > 0 and float(gap @ gap) / 4 / spread <= tolerance**2:
+            holding.append((text, read))
+    known = [_partition(made.index) for made in named if made.coefficient is None]
+    found: list[Proposal | None] = []
+    choices = [[one] for one in holding] + ([holding] if len(holding) > 1 else [])
+    for chosen in choices:
+        index = _orbits(flat.size, [read for _, read in chosen])
+        if any(np.array_equal(index, other) for other in known):
+            continue
+        known.append(index)
+        free = int(index.max()) + 1
+        made = IndexMap((free,), index.reshape(item.numbers.shape))
+        about = "the same as " + " and ".join(text for text, _ in chosen)
+        found.append(_by_map(item, "", made, tolerance, limit, "symmetry", about))
+    return found
+
+
+def _partition(index: Array) -> Array:
+    """A map's groups, numbered by their first entries, whatever the map calls them."""
+    flat = index.reshape(-1)
+    _, first, back = np.unique(flat, return_index=True, return_inverse=True)
+    order = np.empty(first.size, np.int64)
+    order[np.argsort(first)] = np.arange(first.size)
+    return np.asarray(order[back.reshape(-1)])
+
+
+def _orbits(count: int, ways: Sequence[Array]) -> Array:
+    """Groups of entries that the ways lead from one to another, numbered by their first."""
+    least = np.arange(count)
+    while True:
+        before = least
+        for way in ways:
+            least = np.minimum(least, least[way])
+            carried = least.copy()
+            np.minimum.at(carried, way, least)
+            least = carried
+        if np.array_equal(before, least):
+            return _partition(least)
+
+
+# ---------------------------------------------------------------- clusters of values
+
+
+def _clustered(item: Weights, tolerance: float, limit: float) -> Proposal | None:
+    """Few values, clearly apart, each of two entries or more."""
+    flat = item.numbers.reshape(-1)
+    count = flat.size
+    if count < 4:
+        return None
+    order = np.argsort(flat, kind="stable")
+    values = flat[order]
+    gaps = np.diff(values)
+    size = _clusters(gaps, count)
+    if size == 0 or (size == 1 and item.even_start):
+        return None
+    cut = np.sort(np.argsort(-gaps, kind="stable")[: size - 1]) + 1
+    starts = np.r_[0, cut]
+    ends = np.r_[cut, count]
+    widths = values[ends - 1] - values[starts]
+    index = np.empty(count, np.int64)
+    index[order] = np.repeat(np.arange(size), ends - starts)
+    made = IndexMap((size,), index.reshape(item.numbers.shape))
+    change = _fitted(item.numbers, made) - item.numbers
+    widest = float(widths.max())
+    if size == 1:
+        length = float(np.abs(flat).max())
+        distance = float(np.sqrt((change**2).mean())) / length if length else np.inf
+        chance = (count - 1) * log(max(2 * widest / max(length, 1e-300), 1e-7))
+    else:
+        gap = float(gaps[cut - 1].min())
+        if (ends - starts).min() < 2 or gap < CLEAR * widest:
+            return None
+        distance = relative(change, item.numbers)
+        # All but one of each cluster fall by chance where the gaps are only as wide as the least.
+        total = float(widths.sum())
+        ways = lgamma(count + 1) - lgamma(size + 1) - lgamma(count - size + 1)
+        share = max(total / (total + size * gap), 1e-7)
+        chance = min(0.0, ways + (count - size) * log(share))
+    if distance > tolerance or chance >= limit:
+        return None
+    return Proposal(
+        "values",
+        (item.name,),
+        f'tie hard {item.name} by map("{{file}}")',
+        {item.name: np.ones(item.numbers.shape, bool)},
+        count - size,
+        distance,
+        chance,
+        f"{size} values" if size > 1 else "one value",
+        {item.name: made.index},
+        VALUES,
+    )
+
+
+def _clusters(gaps: Array, count: int) -> int:
+    """How many clusters leave the largest step between gaps outside and inside of them."""
+    most = min(count // 2, MOST_CLUSTERS)
+    largest = np.sort(gaps)[::-1][:most]
+    if largest.size == 0:
+        return 0
+    floor = max(float(largest[0]) * 1e-9, 1e-300)
+    if largest[0] <= 1e-6 * float(np.abs(gaps).sum() + 1e-300) or largest[0] == 0.0:
+        return 1
+    ratio = (largest[:-1] + floor) / (largest[1:] + floor)
+    best = int(np.argmax(ratio)) + 2 if ratio.size else 0
+    return best
+
+
+def choices(mapping: Mapping[str, Sequence[Any]]) -> int:
+    """How many combinations a mapping of choices has."""
+    return prod(len(values) for values in mapping.values())
