@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tiedgraph.diagnostics import DataError, Diagnostic, RunError, TieError
 
 if TYPE_CHECKING:
-    from tiedgraph.api import compile, compile_text, load
+    from tiedgraph.api import compile, compile_text, load, suggest
     from tiedgraph.model import Model
 
 __version__ = metadata.version("tiedgraph")
@@ -31,12 +31,13 @@ __all__ = [
     "compile",
     "compile_text",
     "load",
+    "suggest",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Loads the compiler only when it is asked for, so that checking a file stays quick."""
-    if name in ("compile", "compile_text", "load"):
+    if name in ("compile", "compile_text", "load", "suggest"):
         from tiedgraph import api
 
         return getattr(api, name)

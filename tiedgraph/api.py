@@ -1,4 +1,4 @@
-"""`compile`, `compile_text` and `load`: three ways to a `Model`."""
+"""`compile`, `compile_text` and `load`: three ways to a `Model`; `suggest`: what it could tie."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tiedgraph.diagnostics import TieError
 from tiedgraph.model import Model
 from tiedgraph.runtime.checkpoint import read
 from tiedgraph.runtime.identity import Origin
+from tiedgraph.suggestions import suggest
+
+__all__ = ["compile", "compile_text", "load", "suggest"]
 
 
 def compile(

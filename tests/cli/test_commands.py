@@ -32,6 +32,7 @@ train { optimizer = adam(rate=0.01), batch = 16, epochs = 3 }
 data { train = "train.npz", validate = "test.npz" }
 """
 COMMANDS = ["check", "compile", "train", "evaluate", "predict", "explain", "graph", "fmt", "new"]
+COMMANDS += ["suggest"]
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tiedgraph.cli import (
     harden,
     new,
     predict,
+    suggest,
     train,
 )
 from tiedgraph.cli.common import INPUT_ERROR, say
@@ -57,6 +58,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("suggest")(suggest.suggest)
 app.command("graph")(graph.graph)
 app.command("fmt")(fmt.fmt)
 app.command("harden")(harden.harden)

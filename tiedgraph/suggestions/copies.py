@@ -113,7 +113,9 @@ def _copies(a: Array, b: Array, tolerance: float, limit: float) -> bool:
         return False
     distance = float((a - b) @ (a - b) / 2 / spread) ** 0.5
     share = min(evidence(a), evidence(b))
-    return distance <= tolerance and log_chance(distance, a.size * share, 2 * a.size * share) < limit
+    return (
+        distance <= tolerance and log_chance(distance, a.size * share, 2 * a.size * share) < limit
+    )
 
 
 def _likely(rows: Sequence[Array], tolerance: float) -> Iterable[tuple[int, int]]:
@@ -253,13 +255,11 @@ def _book(
     tied: Sequence[Sequence[int]],
     limit: float,
 ) -> Proposal:
-    stands = {n: group[0] for group in tied for n in group if source[n] in parts}
-    firsts: dict[int, int] = {}
+    stands: dict[int, int] = {}
     for group in tied:
         inside = [n for n in group if int(source[n]) in parts]
         if len(inside) > 1:
-            firsts |= dict.fromkeys(inside, inside[0])
-    stands = firsts
+            stands |= dict.fromkeys(inside, inside[0])
     length = pool[parts[0]].rows.shape[1]
     numbers: dict[int, int] = {}
     content, touched = {}, {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import lgamma, log, prod
 from typing import Any
@@ -262,10 +262,4 @@ def _clusters(gaps: Array, count: int) -> int:
     if largest[0] <= 1e-6 * float(np.abs(gaps).sum() + 1e-300) or largest[0] == 0.0:
         return 1
     ratio = (largest[:-1] + floor) / (largest[1:] + floor)
-    best = int(np.argmax(ratio)) + 2 if ratio.size else 0
-    return best
-
-
-def choices(mapping: Mapping[str, Sequence[Any]]) -> int:
-    """How many combinations a mapping of choices has."""
-    return prod(len(values) for values in mapping.values())
+    return int(np.argmax(ratio)) + 2 if ratio.size else 0

@@ -14,7 +14,11 @@ from tiedgraph.ties.view import MAP
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-PLAIN, FILE, VALUES = 1.0, 0.7, 0.5  # worth of a statement: without a file, with one, of values only
+PLAIN, FILE, VALUES = (
+    1.0,
+    0.7,
+    0.5,
+)  # worth of a statement: without a file, with one, of values only
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +39,11 @@ class Weights:
 class Proposal:
     """One tie that nearly holds.
 
-    kind: `equal`, `view`, `structure`, `symmetry`, `copies` or `values`. members: parameters in it,
-    the tied one first. statement: in the language; `{file}` stands for the name of `content`, index
-    arrays by parameter. about: in words, where the statement does not tell. touched: entries that it
-    moves, by parameter. saves: numbers fewer by this tie alone. distance: see `relative`, over the
-    touched entries. chance: natural logarithm, for one try. worth: of its form.
+    kind: `equal`, `view`, `structure`, `symmetry`, `copies` or `values`. members: parameters in
+    it, the tied one first. statement: in the language; `{file}` stands for the name of `content`,
+    index arrays by parameter. about: in words, where the statement does not tell. touched: entries
+    that it moves, by parameter. saves: numbers fewer by this tie alone. distance: see `relative`,
+    over the touched entries. chance: natural logarithm, for one try. worth: of its form.
     """
 
     kind: str
