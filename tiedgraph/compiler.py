@@ -1,6 +1,6 @@
 """The compiler on one page: from a file to a tape.
 
-parse, build, infer_shapes,
+parse, build, weigh_by_uncertainty, infer_shapes,
 resolve_ties, resolve_mixtures                  what the file says, checked     `check`
 simplify, differentiate, fuse, schedule         one program of it               `lower`
 plan_memory, emit                               addresses, for given lengths    `write_tape`
@@ -23,6 +23,7 @@ from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
 from tiedgraph.passes.soft import resolve_mixtures
+from tiedgraph.passes.tasks import weigh_by_uncertainty
 from tiedgraph.passes.ties import resolve_ties
 from tiedgraph.syntax import ast
 from tiedgraph.syntax.parser import parse, read_source
@@ -81,6 +82,7 @@ def _check(
         return Checked(source, None, diagnostics)
     observe("ast", file)
     graph = build(file, diagnostics, define, root)
+    graph = weigh_by_uncertainty(graph)
     graph = infer_shapes(graph, diagnostics)
     if diagnostics.errors:
         return Checked(source, None, diagnostics)

@@ -22,16 +22,17 @@ from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
 from tiedgraph.passes.settings import TrainSettings, train_settings
 from tiedgraph.passes.simplify import Mode
+from tiedgraph.passes.tasks import only_tasks
 from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime import optim
-from tiedgraph.runtime.batch import Batch, prepare
+from tiedgraph.runtime.batch import Batch, full_names, prepare
 from tiedgraph.runtime.checkpoint import save_model
-from tiedgraph.runtime.data import load
+from tiedgraph.runtime.data import arranged, is_by_task, load
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.mixture import MixturePass, MixtureState
 from tiedgraph.runtime.program import Numbers, Program
-from tiedgraph.runtime.train import Snapshot, Watch, evaluate, fit
+from tiedgraph.runtime.train import COUNT, Snapshot, Watch, evaluate, fit
 from tiedgraph.ties.assign import Projection, assign, project
 from tiedgraph.ties.layout import read
 from tiedgraph.ties.mixture import PARTS
@@ -78,6 +79,8 @@ class Model:
         }
         for drawn in self._mixtures.values():
             drawn.start()
+        self._tasks = {term.task for term in graph.losses if term.task}
+        self._reached_by: dict[tuple[str, ...], frozenset[str]] = {}
         self._epoch = inf  # before and after training, soft ties have their last strength
         rates = {
             f"{name}.{part}": rate
@@ -96,22 +99,48 @@ class Model:
 
     # ------------------------------------------------------------ programs
 
-    def program(self, mode: Mode, outputs: Iterable[str] | None = None) -> Program:
-        """The program for one use, compiled when first asked for."""
-        key = (mode, None if outputs is None else tuple(sorted(outputs)))
+    def program(
+        self, mode: Mode, outputs: Iterable[str] | None = None, task: str | None = None
+    ) -> Program:
+        """The program for one use, of all tasks or one, compiled when first asked for."""
+        key = (mode, None if outputs is None else tuple(sorted(outputs)), task)
         with self._lock:
             if key not in self._programs:
-                schedule = compiler.lower(self.checked, mode, self.dtype, outputs)
+                graph = self.checked if task is None else only_tasks(self.checked, [task])
+                schedule = compiler.lower(graph, mode, self.dtype, outputs)
                 self._programs[key] = Program(schedule, self.numbers, self.threads)
             return self._programs[key]
 
     def _train(self, arrays: Mapping[str, Any], update: bool) -> tuple[dict[str, Array], Array]:
         """The sums of a batch, and the gradient, which the next call overwrites."""
-        program = self.program("train")
-        batch = self._prepare(program, arrays, (self.seed, self.steps))
-        tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update)
-        total = program.reduce(tape, batch.samples)
-        return self._sums(tape, total) | self._complexity(total), total
+        key = (self.seed, self.steps)
+        sums: dict[str, Array] = {}
+        total: Array | None = None
+        for program, batch in self._batches("train", arrays, key):
+            tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update)
+            found = program.reduce(tape, batch.samples)
+            sums |= self._sums(tape, found, batch.samples)
+            if total is None:
+                total = found
+            else:
+                total[: self.numbers.plan.size] += found[: self.numbers.plan.size]
+        assert total is not None
+        return sums | self._complexity(total), total
+
+    def _batches(
+        self, mode: Mode, arrays: Mapping[str, Any], key: tuple[int, int] = (0, 0)
+    ) -> list[tuple[Program, Batch]]:
+        """What to run for a batch: of all tasks, or by task, which runs these tasks only."""
+        if not is_by_task(arrays, self.checked):
+            program = self.program(mode)
+            return [(program, self._prepare(program, arrays, key))]
+        found = []
+        for task, own in arrays.items():
+            if not any(term.task == task for term in self.checked.losses):
+                raise DataError(f"task '{task}' declares no loss; add `loss ...` to it")
+            program = self.program(mode, None, task)
+            found.append((program, self._prepare(program, own, key)))
+        return found
 
     def _complexity(self, gradient: Array | None) -> dict[str, Array]:
         """What each soft tie adds to the loss; its gradients are added to `gradient`."""
@@ -126,15 +155,18 @@ class Model:
         self, program: Program, arrays: Mapping[str, Any], key: tuple[int, int] = (0, 0)
     ) -> Batch:
         declared = [n for n, d in self.checked.data.items() if d.role in ("input", "target")]
+        arrays = full_names(arrays, declared)
         return prepare(program.schedule.graph, arrays, self.dtype, key, declared)
 
-    def _sums(self, tape: Tape, total: Array) -> dict[str, Array]:
-        """What `total` and `collect` nodes summed, by node."""
-        return {
-            node: np.array(total[offset : offset + count], np.float64)
-            for (node, name), (offset, count) in tape.statistics.items()
-            if name in ("total", "collect")
-        }
+    def _sums(self, tape: Tape, total: Array, samples: int) -> dict[str, Array]:
+        """What `total` and `collect` nodes summed, by node; with tasks, over how many samples."""
+        sums: dict[str, Array] = {}
+        for (node, name), (offset, count) in tape.statistics.items():
+            if name in ("total", "collect"):
+                sums[node] = np.array(total[offset : offset + count], np.float64)
+                if self._tasks:
+                    sums[f"{COUNT}{node}"] = np.array([float(samples)])
+        return sums
 
     # ------------------------------------------------------------ training and evaluation
 
@@ -156,7 +188,7 @@ class Model:
                         f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
                         "before this step. A lower rate or clip = 1 in train { } may help"
                     )
-                self.optimiser.step(total, rate)
+                self.optimiser.step(total, rate, self._moved(arrays))
                 for drawn in self._mixtures.values():
                     drawn.bound()
             except RunError:
@@ -165,13 +197,23 @@ class Model:
             self.steps += 1
             return sums
 
+    def _moved(self, arrays: Mapping[str, Any]) -> frozenset[str] | None:
+        """Owners that a step on these arrays moves, where that is not all."""
+        if not is_by_task(arrays, self.checked) or self._tasks <= set(arrays):
+            return None
+        key = tuple(sorted(arrays))
+        if key not in self._reached_by:
+            self._reached_by[key] = frozenset(reached(only_tasks(self.checked, key)))
+        return self._reached_by[key]
+
     def evaluate_batch(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
         """The sums of one batch with dropout off and running statistics in use."""
         with self._lock:
-            program = self.program("evaluate")
-            batch = self._prepare(program, arrays)
-            tape, _ = program.run(batch.arrays, batch.samples, batch.lengths)
-            sums = self._sums(tape, program.reduce(tape, batch.samples))
+            sums: dict[str, Array] = {}
+            for program, batch in self._batches("evaluate", arrays):
+                tape, _ = program.run(batch.arrays, batch.samples, batch.lengths)
+                found = program.reduce(tape, batch.samples)
+                sums |= self._sums(tape, found, batch.samples)
             return sums | self._complexity(None)
 
     def step(self, **arrays: Any) -> float:
@@ -234,18 +276,26 @@ class Model:
 
         Where several losses add up, each is told by its name, too, times its weight.
         """
-        result = {"loss": _loss(sums) / max(1, samples)}
-        parts = [*(term.name for term in self.checked.losses), *self.checked.mixtures]
-        if len(parts) > 1:
-            for name in parts:
-                result[name] = float(sums[f"total:{name}"][0]) / max(1, samples)
+        terms = [term for term in self.checked.losses if f"total:{term.name}" in sums]
+        losses = {term.name: _mean(sums, f"total:{term.name}", samples) for term in terms}
+        losses |= {name: _mean(sums, f"total:{name}", samples) for name in self.checked.mixtures}
+        result = {"loss": float(sum(losses.values()))}
+        for task in dict.fromkeys(term.task for term in terms if term.task):
+            own = [losses[term.name] for term in terms if term.task == task]
+            result[f"{task}.loss"] = sum(own)
+        if len(self.checked.losses) + len(self.checked.mixtures) > 1:
+            result |= losses
         for term in self.checked.metrics:
+            if f"collect:{term.name}" not in sums:
+                continue
             node = self.checked.nodes[self.checked.values[term.value].producer]
             finish = BY_NAME[node.op].finish
-            counted = sums[f"collect:{term.name}"]
-            result[term.name] = (
-                finish(counted) if finish else float(counted.reshape(-1)[0]) / max(1, samples)
-            )
+            counted = f"collect:{term.name}"
+            result[term.name] = finish(sums[counted]) if finish else _mean(sums, counted, samples)
+        for term in terms:
+            variance = f"{term.name}.balance.log_variance"
+            if variance in self.checked.storages:
+                result[variance] = float(self.numbers.storage(variance)[0])
         return result
 
     def larger_is_better(self, name: str) -> bool:
@@ -280,6 +330,7 @@ class Model:
         data = load(train, self.checked, self.dtype)
         held_out = None if validate is None else load(validate, self.checked, self.dtype)
         self.samples = getattr(data, "samples", self.samples)
+        data = arranged(data, self.checked, settings)
         return fit(self, data, held_out, settings, watch=watch)
 
     def evaluate(self, data: Any, batch: int = 256) -> dict[str, float]:
@@ -446,6 +497,13 @@ def some_lengths(graph: Graph) -> dict[str, int]:
 
 def _loss(sums: Mapping[str, Array]) -> float:
     return float(sum(float(v[0]) for name, v in sums.items() if name.startswith("total:")))
+
+
+def _mean(sums: Mapping[str, Array], name: str, samples: int) -> float:
+    """The first of a node's sums over the samples that it was measured on."""
+    found = sums.get(f"{COUNT}{name}")
+    over = float(samples) if found is None else float(found[0])
+    return float(sums[name].reshape(-1)[0]) / max(1.0, over)
 
 
 def _trim(name: str, kind: Any, found: Mapping[str, Array], batch: Batch) -> dict[str, Array]:

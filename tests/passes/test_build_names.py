@@ -175,16 +175,14 @@ def test_terms_have_names_of_their_own() -> None:
 
 def test_what_comes_later_is_said_once_and_nothing_else() -> None:
     text = INPUTS + (
-        "task tagging { input w: index[5, time]\n h = nothing(w) }\n"
         'target word: class from "words.dict"\n'
         'unit phone from "words.dict" { states = 3 }\n'
         'chained = chain phone by "words.dict"\n'
-        "loss likelihood(chained, word)\noutput spoken = decode(chained) + tagging.h\n"
+        "loss likelihood(chained, word)\noutput spoken = decode(chained)\n"
         "metric word_error(chained, word)\n"
-        "tie shared h across tagging, other\n"
-        "tie hard phone[aa].emission, tagging.h.weight\nfreeze tagging.h\n"
+        "tie hard phone[aa].emission, phone[t].emission\nfreeze phone\n"
     )
-    assert [item.split()[0] for item in found(text)] == ["E0901"] * 5
+    assert [item.split()[0] for item in found(text)] == ["E0901"] * 3
 
 
 def test_findings_are_kept_up_to_a_limit() -> None:

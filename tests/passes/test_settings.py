@@ -99,7 +99,7 @@ BAD = {
     "train { schedule = step(factor=0.5) }": "E0602 write step(every, factor=0.1)",
     "train { batch = 0 }": "E0602 for example batch = 32",
     "train { batch = 2.5 }": "E0602 for example batch = 32",
-    "train { clip = 0 }": "E0602 for example clip = 1.0",
+    "train { clip = 0 }": "E0602 for example clip = 1",
     "train { patience = -1 }": "E0602 for example patience = 5",
     "train { monitor = acuracy }": "E0602 did you mean 'accuracy'?",
     "train { keep = worst }": "E0602 write keep = best or last",

@@ -14,6 +14,7 @@ STATEMENTS = {
     "hard": "tie hard a.weight = transpose(b.weight)",
     "index_map": "tie hard a.weight by symmetric",
     "soft": "tie soft book = a.weight, b.weight",
+    "shared": "task s { h = dense(x, 3) }\ntask t { h = dense(x, 3) }\ntie shared h across s, t",
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tiedgraph.diagnostics import Diagnostic
+from tiedgraph.diagnostics import Diagnostic, nearest
 
 if TYPE_CHECKING:
     from tiedgraph.compiler import Checked
@@ -152,6 +152,32 @@ def counted(count: int, what: str) -> str:
 def metrics_text(values: Mapping[str, float]) -> str:
     """`loss 0.0912, accuracy 0.9805`."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def data_of(given: list[str] | None, graph: Graph) -> Any:
+    """`--data FILE`, or `--data TASK=FILE` once for each task, as `load` takes it; None if absent.
+
+    A second file without a task, or a task that is not there, is wrong usage.
+    """
+    if not given:
+        return None
+    tasks = [task.name for task in graph.tasks if task.name]
+    parts: dict[str, Path] = {}
+    for text in given:
+        name, sign, path = text.partition("=")
+        if not sign or (name not in tasks and Path(text).exists()):
+            if len(given) > 1:
+                raise typer.BadParameter(
+                    f"'{text}' is one of {len(given)} files; say which task's: TASK={text}"
+                )
+            return Path(text)
+        if name not in tasks:
+            hint = nearest(name, tasks) or f"tasks are: {', '.join(tasks) or 'none'}"
+            raise typer.BadParameter(f"the model has no task '{name}'; {hint}")
+        if name in parts:
+            raise typer.BadParameter(f"data of task '{name}' is given twice")
+        parts[name] = Path(path)
+    return parts
 
 
 def load_run(path: Path, threads: int) -> Model:

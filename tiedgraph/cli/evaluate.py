@@ -12,6 +12,7 @@ from tiedgraph.cli.common import (
     Format,
     Output,
     Threads,
+    data_of,
     finite,
     load_run,
     metrics_text,
@@ -21,7 +22,15 @@ from tiedgraph.cli.common import (
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Data to measure on.", show_default=False)],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data",
+            metavar="[TASK=]PATH",
+            help="Data to measure on, once for each task that has its own.",
+            show_default=False,
+        ),
+    ],
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
     threads: Threads = CORES,
     format: Output = Format.text,
@@ -30,5 +39,6 @@ def evaluate(
 
     Example: tiedgraph evaluate runs/lenet5 --data digits-test.npz
     """
-    found = load_run(run, threads).evaluate(data, batch)
+    model = load_run(run, threads)
+    found = model.evaluate(data_of(data, model.checked), batch)
     show(format, metrics_text(found), finite(found))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tiedgraph.cli.common import CORES, Format, Output, Threads, load_run, say, show
+from tiedgraph.diagnostics import nearest
+
+if TYPE_CHECKING:
+    from tiedgraph.ir.graph import Graph
 
 
 def predict(
@@ -20,6 +24,9 @@ def predict(
     ],
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Names of outputs; all by default.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The outputs of one task, whose inputs suffice.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
     threads: Threads = CORES,
@@ -37,6 +44,8 @@ def predict(
     from tiedgraph.runtime.folder import write_file
 
     model = load_run(run, threads)
+    if task is not None:
+        only = [*(only or []), *_of_task(model.checked, task)]
     needed = model.inputs_of(only)
     source = load(data, model.checked, model.dtype, needed)
     assert isinstance(source, Dataset)
@@ -52,6 +61,16 @@ def predict(
     told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     say(f"wrote {output}: {told}")
     show(format, "", {"output": str(output), "shapes": shapes})
+
+
+def _of_task(graph: Graph, task: str) -> list[str]:
+    """Names of a task's outputs; one that is not there is wrong usage."""
+    found = [term.name for term in graph.outputs if term.task == task]
+    if not found:
+        names = list(dict.fromkeys(term.task for term in graph.outputs if term.task))
+        hint = nearest(task, names) or f"tasks with outputs: {', '.join(names) or 'none'}"
+        raise typer.BadParameter(f"no task '{task}' has an output; {hint}")
+    return found
 
 
 def _joined(parts: list[Any]) -> Any:

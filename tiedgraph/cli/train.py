@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from tiedgraph.passes.settings import LoadSettings
 
 from tiedgraph.cli.common import (
     CORES,
@@ -18,6 +21,7 @@ from tiedgraph.cli.common import (
     Precision,
     Threads,
     checked,
+    data_of,
     defined,
     finite,
     metrics_text,
@@ -29,10 +33,18 @@ from tiedgraph.cli.common import (
 def train(
     file: File,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Training data; the file's own by default.")
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="[TASK=]PATH",
+            help="Training data, once for each task that has its own; the file's own by default.",
+        ),
     ] = None,
     validate: Annotated[
-        Path | None, typer.Option("--validate", help="Data to measure on after each epoch.")
+        list[str] | None,
+        typer.Option(
+            "--validate", metavar="[TASK=]PATH", help="Data to measure on after each epoch."
+        ),
     ] = None,
     holdout: Annotated[
         int | None,
@@ -88,7 +100,7 @@ def train(
     from tiedgraph.model import Model
     from tiedgraph.passes.settings import load_settings, train_settings
     from tiedgraph.runtime.checkpoint import new_run, resumed_run
-    from tiedgraph.runtime.data import Dataset, Stream, hold_out, load, mark
+    from tiedgraph.runtime.data import Data, arranged, hold_out, load, mark
     from tiedgraph.runtime.identity import Origin
     from tiedgraph.runtime.train import Interrupted, Position, fit
 
@@ -103,9 +115,9 @@ def train(
         say(f"error: {file} declares no loss, and so cannot be trained; add `loss ...`")
         raise typer.Exit(1)
     loading = load_settings(graph)
-    train_path = data or _beside(file, loading.train)
-    validate_path = validate or _beside(file, loading.validate)
-    if train_path is None:
+    train_source = data_of(data, graph) or _own(file, loading, 0)
+    validate_source = data_of(validate, graph) or _own(file, loading, 1)
+    if train_source is None:
         raise typer.BadParameter(
             'no training data: give --data, or train = "..." in the file\'s data { }'
         )
@@ -119,15 +131,17 @@ def train(
         raise typer.BadParameter("--resume goes on with a run's own numbers: omit --start-from")
 
     other = None if start_from is None else load_model(start_from).parameters
-    train_data = load(train_path, graph, dtype.value)
-    held_out: Dataset | Stream | None = None
+    train_data = load(train_source, graph, dtype.value)
+    held_out: Data | None = None
     measured_on = ""
     if holdout is not None:
         train_data, held_out = hold_out(train_data, holdout)
         measured_on = f"the last {holdout} samples"
-    elif validate_path is not None:
-        held_out = load(validate_path, graph, dtype.value)
-        measured_on = validate_path.name
+    elif validate_source is not None:
+        held_out = load(validate_source, graph, dtype.value)
+        files = validate_source.values() if isinstance(validate_source, dict) else [validate_source]
+        measured_on = ", ".join(path.name for path in files)
+    train_data = arranged(train_data, graph, settings)
     origin = Origin(files_of(file, graph), constants, dtype.value, settings.seed)
     samples = getattr(train_data, "samples", 1)
     watch = watch_for(format)
@@ -165,9 +179,15 @@ def train(
     _report(graph, place, history, measured_on, format)
 
 
-def _beside(file: Path, name: str | None) -> Path | None:
-    """A data file that the model's file names, relative to it."""
-    return None if name is None else file.parent / name
+def _own(file: Path, loading: LoadSettings, use: int) -> Any:
+    """The data that the model's file names, relative to it: for training (0) or measuring (1)."""
+    by_task = {
+        task: file.parent / str(names[use])
+        for task, names in loading.tasks.items()
+        if names[use] is not None
+    }
+    name = (loading.train, loading.validate)[use]
+    return by_task or (None if name is None else file.parent / name)
 
 
 def _report(
@@ -180,7 +200,8 @@ def _report(
     from tiedgraph.explain import explain, explain_text
 
     last: Mapping[str, float] = history[-1] if history else {}
-    names = ["loss", *(term.name for term in graph.metrics)]
+    tasks = [f"{task.name}.loss" for task in graph.tasks if task.name]
+    names = ["loss", *tasks, *(term.name for term in graph.metrics)]
     trained = {name: last[name] for name in names if name in last}
     result: dict[str, Any] = {
         "run": str(place),

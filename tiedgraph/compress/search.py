@@ -19,7 +19,7 @@ from tiedgraph.compress.file import Packed, pack
 from tiedgraph.diagnostics import DataError, RunError
 from tiedgraph.model import Model
 from tiedgraph.rewrite.harden import Clusters, find_clusters, harden, thin
-from tiedgraph.runtime.data import Dataset, Stream, load
+from tiedgraph.runtime.data import Data, Stream, load
 from tiedgraph.ties.mixture import MixtureSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -151,7 +151,7 @@ def _worse(
     return change / abs(before[metric] or 1.0) if metric == "loss" else change
 
 
-def _hardened(model: Model, clusters: Clusters, data: Dataset | Stream, epochs: int) -> Model:
+def _hardened(model: Model, clusters: Clusters, data: Data, epochs: int) -> Model:
     """The clusters as a codebook, re-tuned."""
     hard = harden(model, clusters).compiled(model)
     hard.start_from(model.parameters | {name: clusters.numbers(name) for name in clusters.codes})
@@ -180,7 +180,7 @@ def _thinned(
     clusters: Clusters,
     settings: MixtureSettings,
     number: int,
-    data: Dataset | Stream,
+    data: Data,
     epochs: int,
 ) -> Model:
     """What is not zero, drawn softly again with more strength; trained."""

@@ -19,6 +19,7 @@ from tiedgraph.ops.rules import Op
 from tiedgraph.ops.shape import SHAPES
 from tiedgraph.ops.slicing import SLICING
 from tiedgraph.ops.softmax import SOFTMAXES
+from tiedgraph.ops.uncertainty import LEARNED_WEIGHT
 from tiedgraph.ops.unit_length import NORMALIZE
 
 OPS: tuple[Op, ...] = (
@@ -44,6 +45,7 @@ OPS: tuple[Op, ...] = (
     MASK,
     TOTAL,
     COLLECT,
+    LEARNED_WEIGHT,
 )
 
 BY_NAME: dict[str, Op] = {op.name: op for op in OPS}

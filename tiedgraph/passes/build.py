@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tiedgraph.diagnostics import Diagnostics, Span
-from tiedgraph.ir.graph import DataInput, Graph, Override, Term, Value
+from tiedgraph.ir.graph import DataInput, Graph, Override, Task, Term, Value
 from tiedgraph.passes import limits
 from tiedgraph.passes.constants import Lookup, compute, describe, is_number, lookup_in
 from tiedgraph.passes.counting import TooLarge
@@ -30,12 +30,14 @@ from tiedgraph.passes.scope import (
     Ref,
     Result,
     Scope,
+    TaskOf,
     name_span,
     path_text,
 )
 from tiedgraph.passes.settings import read_data, read_train
 from tiedgraph.passes.sharing import read_init, read_tie
 from tiedgraph.passes.soft import read_soft
+from tiedgraph.passes.tasks import claim_for_task, fits_inside, read_shared
 from tiedgraph.syntax import ast
 
 MODEL = "model"
@@ -77,6 +79,8 @@ class _Build:
         self.loss_names, self.metric_names = _Names(), _Names()
         self.overrides: list[Override] = []
         self.settings: dict[str, list[ast.Setting]] = {"train": [], "data": []}
+        self.data_of_tasks: dict[str, list[ast.Setting]] = {}
+        self.tasks: dict[str, Span] = {}
         self.expanded = 0
         self.ended = False
 
@@ -92,10 +96,16 @@ class _Build:
             for tie in read_tie(statement, i, self.lookup(), self.diagnostics)
         ]
         ties += filter(None, (read_soft(s, self.lookup(), self.diagnostics) for s in soft))
+        for i, shared in enumerate(s for s in statements if isinstance(s, ast.TieShared)):
+            ties += read_shared(shared, i, self.tasks, self.diagnostics)
         made = self.expander.made
         terms = [term.name for term in (*self.losses, *self.metrics)]
+        terms += [f"{term.task}.loss" for term in self.losses if term.task]
         train = read_train(self.settings["train"], terms, self.lookup(), self.diagnostics)
         loading = read_data(self.settings["data"], made.data, self.lookup(), self.diagnostics)
+        for task, entries in self.data_of_tasks.items():
+            lookup = self.lookup()
+            loading += read_data(entries, made.data, lookup, self.diagnostics, task)
         self.is_complete(statements)
         if not self.diagnostics.errors:
             self.unused()
@@ -111,6 +121,7 @@ class _Build:
             nodes=made.nodes,
             instances=made.instances,
             ties=tuple(ties),
+            tasks=(Task(""), *(Task(name, span) for name, span in self.tasks.items())),
             overrides=tuple(self.overrides),
             losses=tuple(self.losses),
             metrics=tuple(self.metrics),
@@ -139,20 +150,23 @@ class _Build:
             self.loss(statement)
         elif isinstance(statement, ast.Metric):
             self.metric(statement)
+        elif isinstance(statement, ast.Settings) and self.scope.prefix:
+            own = self.data_of_tasks.setdefault(self.scope.prefix, [])
+            own.extend(statement.entries)
         elif isinstance(statement, ast.Settings):
             self.settings[statement.role].extend(statement.entries)
         elif isinstance(statement, ast.Initialise):
             override = read_init(statement, self.lookup(), self.diagnostics)
-            self.overrides += [override] if override is not None else []
+            if override is not None:
+                self.overrides.append(replace(override, path=self.scope.path(override.path)))
         elif isinstance(statement, ast.Freeze):
             for selector in statement.selectors:
-                self.overrides.append(Override(path_text(selector.parts), None, selector.span))
+                path = self.scope.path(path_text(selector.parts))
+                self.overrides.append(Override(path, None, selector.span))
         elif isinstance(statement, ast.TieSoft):
             self.soft(statement)
-        elif isinstance(statement, ast.TieShared):
-            not_yet(self.diagnostics, "ties across tasks", statement.span)
         elif isinstance(statement, ast.Task):
-            self.later(statement.name, "tasks", statement)
+            self.task(statement)
         elif isinstance(statement, ast.Unit):
             self.later(statement.name, "word models", statement)
 
@@ -164,7 +178,23 @@ class _Build:
             self.loss_names.unique(statement.name)
             self.metric_names.unique(statement.name)
 
-    def later(self, name: str, what: str, statement: ast.Task | ast.Unit | ast.Data) -> None:
+    def task(self, statement: ast.Task) -> None:
+        """Its statements in a scope of their own, which sees the file's values too."""
+        name, place = statement.name, name_span(statement, statement.name)
+        if not self.scope.is_free(name, place, self.diagnostics):
+            return
+        self.scope.define(name, TaskOf(name), place)
+        self.tasks[name] = place
+        made, outer = self.expander.made, self.scope
+        before = {*made.nodes, *made.data}
+        self.scope = Scope(self.module, name, symbols=self.symbols, outer=outer)
+        for inner in statement.body:
+            if fits_inside(inner, statement, self.diagnostics):
+                self.statement(inner)
+        self.scope = outer
+        claim_for_task(made, before, name)
+
+    def later(self, name: str, what: str, statement: ast.Unit | ast.Data) -> None:
         """A statement that a later version will run: one message, and nothing about its name."""
         not_yet(self.diagnostics, what, statement.span)
         place = name_span(statement, name)
@@ -192,16 +222,16 @@ class _Build:
         found = read_type(statement, self.scope, self.symbols, self.diagnostics)
         if not self.scope.is_free(statement.name, place, self.diagnostics):
             return
-        name = statement.name
+        name, path = statement.name, self.scope.path(statement.name)
         if found is None:
             self.expander.define(name, Failed(), place, self.scope)
             return
         made = self.expander.made
         role = "input" if statement.role == "input" else "target"
-        made.data[name] = DataInput(name, role, found, span=statement.span)  # type: ignore[arg-type]
-        made.values[name] = Value(name, found, "", statement.span)
-        made.places[name] = (name, place)
-        self.expander.define(name, Ref(name, place), place, self.scope)
+        made.data[path] = DataInput(path, role, found, span=statement.span)  # type: ignore[arg-type]
+        made.values[path] = Value(path, found, "", statement.span)
+        made.places[path] = (name, place)
+        self.expander.define(name, Ref(path, place), place, self.scope)
 
     def fits(self, expression: ast.Expression, name: str = "") -> bool:
         """Whether an expression's expansion stays below the limit; reports it otherwise."""
@@ -236,7 +266,8 @@ class _Build:
         if same:
             assert isinstance(statement.value, ast.Name)
             found: Result | None = self.expander.name(statement.value, self.scope)
-            first = next((term for term in self.outputs if term.name == name), None)
+            path = self.scope.path(name)
+            first = next((term for term in self.outputs if term.name == path), None)
             if first is not None:
                 self.diagnostics.error(
                     "E0202", f"'{name}' is an output already", place,
@@ -252,8 +283,9 @@ class _Build:
         if isinstance(found, Constant):
             self.not_a_value(found, statement.value.span, "an output")
         if isinstance(found, Ref):
-            self.expander.made.used.add(name)
-            self.outputs.append(Term(name, found.id, span=statement.span))
+            path = self.scope.path(name)
+            self.expander.made.used.add(path)
+            self.outputs.append(Term(path, found.id, task=self.scope.prefix, span=statement.span))
 
     def not_a_value(self, found: Constant, span: Span, what: str) -> None:
         self.diagnostics.error(
@@ -267,15 +299,16 @@ class _Build:
     def loss(self, statement: ast.Loss) -> None:
         if not self.fits(statement.value):
             return
-        owner = Owner("loss", "loss", None)
+        owner = Owner("loss", self.scope.path("loss"), None)
         found = self.expander.evaluate(statement.value, self.scope, owner)
         weight = 1.0 if statement.weight is None else self.weight(statement.weight)
         if isinstance(found, Constant):
             self.not_a_value(found, statement.value.span, "a loss")
         if isinstance(found, Ref) and weight is not None:
             self.mark(found, "loss")
-            name = self.loss_names.unique(_term_name(statement.value))
-            self.losses.append(Term(name, found.id, weight, span=statement.span))
+            name = self.loss_names.unique(self.scope.path(_term_name(statement.value)))
+            task = self.scope.prefix
+            self.losses.append(Term(name, found.id, weight, task, statement.span))
 
     def weight(self, expression: ast.Expression) -> float | None:
         found = compute(expression, self.lookup(), self.diagnostics, "E0204")
@@ -302,20 +335,21 @@ class _Build:
     def metric(self, statement: ast.Metric) -> None:
         if not self.fits(statement.value):
             return
-        owner = Owner("metric", "metric", None)
+        owner = Owner("metric", self.scope.path("metric"), None)
         found = self.expander.evaluate(statement.value, self.scope, owner, top=True)
         if isinstance(found, Constant):
             self.not_a_value(found, statement.value.span, "a metric")
         if isinstance(found, Ref):
             self.mark(found, "metric")
-            name = self.metric_names.unique(_term_name(statement.value))
-            self.metrics.append(Term(name, found.id, span=statement.span))
+            name = self.metric_names.unique(self.scope.path(_term_name(statement.value)))
+            task = self.scope.prefix
+            self.metrics.append(Term(name, found.id, task=task, span=statement.span))
 
     def mark(self, found: Ref, role: str) -> None:
         """Gives the node that a `loss` or `metric` statement made its role."""
         made = self.expander.made
         producer = made.values[found.id].producer
-        if producer.startswith(f"{role}."):
+        if producer.startswith(f"{self.scope.path(role)}."):
             made.nodes[producer] = replace(made.nodes[producer], role=role)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------ the whole file
@@ -325,6 +359,8 @@ class _Build:
         if any(error.code == "E0901" for error in self.diagnostics.errors):
             return
         place = self.named or _start(self.module.file)
+        inside = [s for task in statements if isinstance(task, ast.Task) for s in task.body]
+        statements = (*statements, *inside)
         if not any(isinstance(s, ast.Data) and s.role == "input" for s in statements):
             self.diagnostics.error(
                 "E0305",

@@ -36,6 +36,7 @@ from tiedgraph.passes.scope import (
     Ref,
     Result,
     Scope,
+    TaskOf,
     Word,
     bare_word,
     function_span,
@@ -133,14 +134,23 @@ class Expander:
                 hint=f"use it: {root.name}(...)",
             )
             return Failed()
-        local = root.name in scope.names
         if isinstance(found, Failed):
             return found
-        if local:
-            self.made.used.add(scope.path(root.name))
-        if len(expression.path) == 1 and not root.indices:
-            return Ref(found.id, expression.span) if isinstance(found, Ref) else found
-        return self._path(expression, scope)
+        home = scope.home(root.name)
+        if home is not None:
+            self.made.used.add(home.path(root.name))
+        if len(expression.path) > 1 or root.indices:
+            return self._path(expression, home or scope)
+        if isinstance(found, TaskOf):
+            inside = [name for name in self.made.named if name.startswith(f"{root.name}.")]
+            self.diagnostics.error(
+                "E0302",
+                f"'{root.name}' is a task, not a value",
+                expression.span,
+                hint=f"name a value of it: {', '.join(inside[:6])}" if inside else "",
+            )
+            return Failed()
+        return Ref(found.id, expression.span) if isinstance(found, Ref) else found
 
     def _path(self, expression: ast.Name, scope: Scope) -> Result:
         path = scope.path(path_text(expression.path))

@@ -53,8 +53,15 @@ class BlockOf:
     module: Module
 
 
+@dataclass(frozen=True)
+class TaskOf:
+    """A task, whose values are `name.value` from outside."""
+
+    name: str
+
+
 Result = Constant | Ref | Failed
-Binding = Result | BlockOf
+Binding = Result | BlockOf | TaskOf
 
 
 @dataclass(eq=False)
@@ -78,9 +85,10 @@ class Module:
 
 @dataclass(eq=False)
 class Scope:
-    """Where a name is looked up: the file itself, or one use of a block.
+    """Where a name is looked up: the file itself, a task, or one use of a block.
 
-    prefix: "" for the file, else the path of the block's use.
+    prefix: "" for the file, else the path of the block's use or the task's name.
+    outer: the file around a task, whose values it sees too.
     names, places: values (and a block's arguments) defined so far.
     symbols: names of run-time sizes, shared by all scopes of a compilation.
     constants: whether only constants are visible, as for the expression of a `const`.
@@ -93,9 +101,17 @@ class Scope:
     block: ast.Block | None = None
     symbols: Mapping[str, Span] = field(default_factory=dict)
     constants: bool = False
+    outer: Scope | None = None
+
+    def home(self, name: str) -> Scope | None:
+        """The scope of a value or argument: this one, or the one around it."""
+        if name in self.names:
+            return self
+        return self.outer.home(name) if self.outer is not None else None
 
     def find(self, name: str) -> Binding | None:
-        found = self.names.get(name) or self.module.names.get(name)
+        home = self.home(name)
+        found = home.names[name] if home is not None else self.module.names.get(name)
         return Failed() if found is None and self.module.incomplete else found
 
     def path(self, name: str) -> str:
@@ -105,7 +121,7 @@ class Scope:
     def is_free(self, name: str, span: Span, diagnostics: Diagnostics) -> bool:
         """Whether a name can be defined here; reports where it is taken."""
         first = self.places.get(name)
-        if first is None and self.block is None:
+        if first is None and self.block is None and self.outer is None:
             first = self.module.places.get(name)
         if first is None:
             return True
@@ -165,7 +181,8 @@ class Scope:
                 hint="write a number or the name of a `const`",
             )
         elif not diagnostics.full:
-            known = [*self.names, *self.module.names, *self.symbols]
+            around = self.outer.names if self.outer is not None else {}
+            known = [*self.names, *around, *self.module.names, *self.symbols]
             diagnostics.error(
                 "E0201",
                 f"'{name}' is not defined",

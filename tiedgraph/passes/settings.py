@@ -7,7 +7,7 @@ position or by name, and a bare `adam` takes all defaults.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from tiedgraph.diagnostics import Diagnostics, Span, nearest
@@ -94,6 +94,32 @@ Schedule = Steady | Step | Cosine
 SCHEDULES: dict[str, type] = {"constant": Steady, "step": Step, "cosine": Cosine}
 
 
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A step adds the losses of all tasks up; an epoch goes once over the largest data."""
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """A step is of one task, in turn; an epoch goes once over the largest data, all in turn."""
+
+
+@dataclass(frozen=True)
+class Proportional:
+    """A step is of a task drawn with probability samples ** (1 / temperature).
+
+    An epoch has as many steps as all data has batches."""
+
+    temperature: float = setting("number", 1.0, minimum=1e-3, doc="1: by size; larger: more alike")
+
+
+Turns = Joint | Alternate | Proportional
+TURNS: dict[str, type] = {"joint": Joint, "alternate": Alternate, "proportional": Proportional}
+
+
 # ---------------------------------------------------------------- train
 
 
@@ -119,6 +145,11 @@ class TrainSettings:
     monitor: str = field(default="loss", metadata={"terms": True})
     keep: str = setting("word", "last", words=("last", "best"), doc="epoch whose numbers are kept")
     shuffle: bool = setting("flag", True, doc="a new order of the samples in each epoch")
+    tasks: Turns = field(default=Joint(), metadata={"records": TURNS})
+    balance: str = setting(
+        "word", "given", words=("given", "uncertainty"),
+        doc="weights of the losses: as given, or learned by uncertainty (Kendall et al. 2018)",
+    )  # fmt: skip
 
 
 def train_settings(graph: Graph) -> TrainSettings:
@@ -144,19 +175,26 @@ SCALES: dict[str, type] = {"scale": Scale}
 class LoadSettings:
     """Where data comes from and how it is read.
 
-    train, validate: files, relative to the `.tie` file. scale: by the name of the input.
+    train, validate: files, relative to the `.tie` file. scale: by the name of the input. tasks:
+    files of tasks that have their own, (train, validate).
     """
 
     train: str | None = None
     validate: str | None = None
     scale: Mapping[str, Scale] = field(default_factory=dict)
+    tasks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
 
 def load_settings(graph: Graph) -> LoadSettings:
     """The file's `data { }`."""
     files = {item.name: item.value for item in graph.loading if isinstance(item.value, str)}
     scale = {item.name: item.value for item in graph.loading if isinstance(item.value, Scale)}
-    return LoadSettings(files.get("train"), files.get("validate"), scale)
+    tasks = {
+        task.name: (files.get(f"{task.name}.train"), files.get(f"{task.name}.validate"))
+        for task in graph.tasks
+        if task.name and any(f"{task.name}.{use}" in files for use in ("train", "validate"))
+    }
+    return LoadSettings(files.get("train"), files.get("validate"), scale, tasks)
 
 
 # ---------------------------------------------------------------- reading
@@ -188,8 +226,15 @@ def read_data(
     data: Mapping[str, DataInput],
     lookup: Lookup,
     diagnostics: Diagnostics,
+    task: str = "",
 ) -> tuple[Setting, ...]:
-    """Checks the entries of all `data { }`."""
+    """Checks the entries of all `data { }`, or of those in a task, whose names get its name."""
+    before = f"{task}." if task else ""
+    data = {
+        name.removeprefix(before): item
+        for name, item in data.items()
+        if not task or name.startswith(before)
+    }
     found: dict[str, Setting] = {}
 
     def value_of(entry: ast.Setting) -> Any:
@@ -207,7 +252,7 @@ def read_data(
         return read_record(entry, SCALES, lookup, diagnostics)
 
     read_entries(entries, ["train", "validate", *data], "data", value_of, found, diagnostics)
-    return tuple(found.values())
+    return tuple(replace(item, name=f"{before}{item.name}") for item in found.values())
 
 
 def read_entries(

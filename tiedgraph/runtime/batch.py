@@ -62,6 +62,17 @@ def prepare(
     return Batch(ready, samples, lengths, valid)
 
 
+def full_names(arrays: Mapping[str, Any], declared: Collection[str]) -> dict[str, Any]:
+    """The arrays under the names of the model: `words` is also `tagging.words`."""
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        base = name.removesuffix(".length")
+        meant = [full for full in declared if full.endswith(f".{base}")]
+        names = [base] if base in declared or not meant else meant
+        found |= {f"{full}{name[len(base) :]}": array for full in names}
+    return found
+
+
 def _check_names(
     wanted: Mapping[str, DataInput], arrays: Mapping[str, Any], declared: Collection[str]
 ) -> None:

@@ -13,7 +13,16 @@ import numpy as np
 from tiedgraph.diagnostics import DataError, nearest
 from tiedgraph.ir.graph import DataInput, Graph
 from tiedgraph.ir.types import Type
-from tiedgraph.passes.settings import Scale, load_settings
+from tiedgraph.passes.settings import (
+    Alternate,
+    Joint,
+    Proportional,
+    Scale,
+    TrainSettings,
+    Turns,
+    load_settings,
+)
+from tiedgraph.passes.tasks import inputs_of_tasks, losing_tasks
 from tiedgraph.runtime.batch import measure_lengths, scaled
 from tiedgraph.runtime.checks import check_form, check_values
 from tiedgraph.runtime.datafile import LENGTH, Array
@@ -59,8 +68,16 @@ class Dataset:
         return part if scale is None else scaled(part, scale, self.dtype)
 
 
-def hold_out(data: Dataset | Stream, count: int) -> tuple[Dataset, Dataset]:
-    """All but the last `count` samples, and those; nothing is copied. Raises DataError."""
+def hold_out(data: Data, count: int) -> tuple[Data, Data]:
+    """All but the last `count` samples, of each task, and those; nothing is copied.
+
+    Raises DataError.
+    """
+    if isinstance(data, TaskData):
+        both = {task: hold_out(part, count) for task, part in data.parts.items()}
+        first = {task: pair[0] for task, pair in both.items()}
+        last = {task: pair[1] for task, pair in both.items()}
+        return TaskData(first), TaskData(last)  # type: ignore[arg-type]
     if not isinstance(data, Dataset):
         raise DataError("batches that come one by one cannot be split; give validation data")
     if not 0 < count < data.samples:
@@ -68,11 +85,11 @@ def hold_out(data: Dataset | Stream, count: int) -> tuple[Dataset, Dataset]:
             f"{data.origin} has {data.samples} samples; {count} of them cannot be held out"
         )
     parts = (slice(None, data.samples - count), slice(data.samples - count, None))
-    first, last = (
+    begin, end = (
         replace(data, arrays={n: a[rows] for n, a in data.arrays.items()}, samples=size)
         for rows, size in zip(parts, (data.samples - count, count), strict=True)
     )
-    return first, last
+    return begin, end
 
 
 @dataclass(frozen=True)
@@ -102,13 +119,117 @@ class Stream:
             yield next(part.batches(part.samples))
 
 
+@dataclass(frozen=True)
+class TaskData:
+    """Data of several tasks, each with its own. Batches are mappings of tasks to arrays."""
+
+    parts: Mapping[str, Dataset]
+
+    @property
+    def samples(self) -> int:
+        """Of all tasks together."""
+        return sum(part.samples for part in self.parts.values())
+
+    def steps(self, size: int, turns: Turns) -> int:
+        """Number of steps in one epoch."""
+        counts = [part.steps(size) for part in self.parts.values()]
+        if isinstance(turns, Proportional):
+            return sum(counts)
+        return max(counts) * (len(counts) if isinstance(turns, Alternate) else 1)
+
+    def batches(
+        self, size: int, order: Array | None = None, first: int = 0
+    ) -> Iterator[tuple[dict[str, Any], int]]:
+        """All of each task, one task after another; for measuring."""
+        for task, part in self.parts.items():
+            for arrays, samples in part.batches(size):
+                yield {task: arrays}, samples
+
+    def turns(
+        self, settings: TrainSettings, epoch: int, first: int = 0
+    ) -> Iterator[tuple[dict[str, Any], int]]:
+        """The steps of one training epoch, from step `first` on; the same for the same seed.
+
+        Tasks with less data begin again, in a new order, while others go on.
+        """
+        names = list(self.parts)
+        rng = np.random.default_rng([settings.seed, epoch, 0x7A5C])
+        places = [_Place(part, settings, epoch, i) for i, part in enumerate(self.parts.values())]
+        chances = np.array([float(part.samples) for part in self.parts.values()])
+        if isinstance(settings.tasks, Proportional):
+            chances = (chances / chances.max()) ** (1.0 / settings.tasks.temperature)
+        for step in range(self.steps(settings.batch, settings.tasks)):
+            if isinstance(settings.tasks, Alternate):
+                chosen = [step % len(names)]
+            elif isinstance(settings.tasks, Proportional):
+                chosen = [int(rng.choice(len(names), p=chances / chances.sum()))]
+            else:
+                chosen = list(range(len(names)))
+            rows = {names[i]: places[i].advance() for i in chosen}
+            if step >= first:
+                arrays = {
+                    task: {name: self.parts[task]._take(name, found) for name in
+                           self.parts[task].arrays}
+                    for task, found in rows.items()
+                }  # fmt: skip
+                yield arrays, sum(len(found) for found in rows.values())
+
+
+class _Place:
+    """How far one task is in its data."""
+
+    def __init__(self, part: Dataset, settings: TrainSettings, epoch: int, number: int) -> None:
+        self.part = part
+        self.settings = settings
+        self.seeds = [settings.seed, epoch, number]
+        self.round = self.at = 0
+        self.order = self._order()
+
+    def _order(self) -> Array:
+        if not self.settings.shuffle:
+            return np.arange(self.part.samples)
+        if self.seeds[2] == 0 and self.round == 0:  # as for one task alone
+            return order_of(self.part.samples, self.seeds[0], self.seeds[1])
+        rng = np.random.default_rng([*self.seeds, self.round, 0x5EED])
+        return rng.permutation(self.part.samples)
+
+    def advance(self) -> Array:
+        """The samples of the next batch."""
+        if self.at >= self.part.samples:
+            self.round, self.at = self.round + 1, 0
+            self.order = self._order()
+        rows = self.order[self.at : self.at + self.settings.batch]
+        self.at += self.settings.batch
+        return rows
+
+
+Data = Dataset | Stream | TaskData
+
+
+def arranged(data: Data, graph: Graph, settings: TrainSettings) -> Data:
+    """Data as training steps through it: task by task where the schedule asks for that."""
+    tasks = losing_tasks(graph)
+    if isinstance(data, TaskData) or len(tasks) < 2 or isinstance(settings.tasks, Joint):
+        return data
+    if isinstance(data, Stream):
+        raise DataError("tasks in turn need data that can be read again; give a file or arrays")
+    parts = {}
+    for task in tasks:
+        needed = inputs_of_tasks(graph, [task])
+        kept = {n: a for n, a in data.arrays.items() if n.removesuffix(LENGTH) in needed}
+        parts[task] = replace(data, arrays=kept)
+    return TaskData(parts)
+
+
 def order_of(samples: int, seed: int, epoch: int) -> Array:
     """The order of samples in one epoch: the same for the same seed and epoch, from 0."""
     return np.random.default_rng([seed, epoch, 0x5EED]).permutation(samples)
 
 
-def mark(data: Dataset | Stream) -> str:
+def mark(data: Data) -> str:
     """A digest by which other data is noticed: sizes, and up to 64 samples of each array."""
+    if isinstance(data, TaskData):
+        return " ".join(f"{task}:{mark(part)}" for task, part in data.parts.items())
     if isinstance(data, Stream):
         return "stream"
     digest = hashlib.sha256()
@@ -121,17 +242,24 @@ def mark(data: Dataset | Stream) -> str:
 
 def load(
     source: Source, graph: Graph, dtype: str = "float32", needed: Iterable[str] | None = None
-) -> Dataset | Stream:
+) -> Data:
     """Opens data and checks all of it against what a model declares.
 
     source: a path (see `tiedgraph.runtime.readers`), a mapping of arrays, a Dataset, or an iterable
-      of mappings, one a batch. needed: names of the inputs and targets that must be there; all by
-      default. Further arrays are left alone.
+      of mappings, one a batch; or a mapping of tasks to such, for tasks with data of their own.
+    needed: names of the inputs and targets that must be there; all by default. Further arrays are
+      left alone.
 
     Numbers from files become `raw * factor + offset` where the file's `data { }` has a scale; of
     arrays in memory only those of integers, so that what was scaled before stays.
     Raises DataError, which names array, sample (from 0) and value.
     """
+    if isinstance(source, TaskData):
+        return TaskData(
+            {task: _whole(part, graph, dtype, task) for task, part in source.parts.items()}
+        )
+    if is_by_task(source, graph):
+        return TaskData({task: _whole(part, graph, dtype, task) for task, part in source.items()})
     names = tuple(needed if needed is not None else declared(graph))
     scale = load_settings(graph).scale
     if isinstance(source, Dataset):
@@ -147,6 +275,24 @@ def load(
     )
 
 
+def is_by_task(source: object, graph: Graph) -> bool:
+    """Whether data, or a batch of it, is given task by task."""
+    tasks = {task.name for task in graph.tasks if task.name}
+    return isinstance(source, Mapping) and bool(source) and tasks.issuperset(source)
+
+
+def _whole(source: Any, graph: Graph, dtype: str, task: str) -> Dataset:
+    """The data of one task."""
+    needed = inputs_of_tasks(graph, [task])
+    try:
+        found = load(source, graph, dtype, needed)
+    except DataError as error:
+        raise DataError(f"task '{task}': {error}") from None
+    if not isinstance(found, Dataset):
+        raise DataError(f"task '{task}': data of a task is a file or arrays, not batches")
+    return found
+
+
 def declared(graph: Graph) -> list[str]:
     """Names of the inputs and targets of a model."""
     return [name for name, item in graph.data.items() if item.role in ("input", "target")]
@@ -158,8 +304,12 @@ def _from_file(
     try:
         only = needed[0] if len(needed) == 1 else None
         file = open_file(path, only)
-        wanted = _choose(graph, needed, file.names)
-        arrays = file.read(wanted)
+        wanted, there = _choose(graph, needed, file.names)
+        read = file.read({there[name]: kind for name, kind in wanted.items()})
+        arrays = {name: read[there[name]] for name in wanted}
+        for name in wanted:  # tables of lists tell lengths that nobody asked for
+            if f"{there[name]}{LENGTH}" in read:
+                arrays[f"{name}{LENGTH}"] = read[f"{there[name]}{LENGTH}"]
         samples = _check(graph, wanted, arrays, dtype)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -178,8 +328,8 @@ def _in_memory(
 ) -> Dataset:
     """always: apply the scale to arrays of floats, too."""
     try:
-        wanted = _choose(graph, needed, tuple(given))
-        arrays = {name: _as_array(name, given[name]) for name in wanted}
+        wanted, there = _choose(graph, needed, tuple(given))
+        arrays = {name: _as_array(name, given[there[name]]) for name in wanted}
         for name, kind in wanted.items():
             check_form(name, kind, arrays[name].shape, arrays[name].dtype)
         samples = _check(graph, wanted, arrays, dtype)
@@ -205,23 +355,30 @@ def _as_array(name: str, value: Any) -> Array:
 
 def _choose(
     graph: Graph, needed: tuple[str, ...], names: tuple[str, ...]
-) -> dict[str, Type | None]:
-    """What to read of the arrays there are."""
+) -> tuple[dict[str, Type | None], dict[str, str]]:
+    """What to read of the arrays there are, and what each is called there.
+
+    The input of a task is called by its full name, `tagging.words`, or by the last part.
+    """
     wanted: dict[str, Type | None] = {}
+    there: dict[str, str] = {}
     for name in declared(graph):
         item = graph.data[name]
-        if name not in names:
+        found = name if name in names else name.removeprefix(f"{item.task}.")
+        if found not in names:
             if name in needed:
                 raise DataError(_missing(name, item, names, graph))
             continue
-        wanted[name] = item.type
+        if item.task and name not in needed:
+            continue
+        wanted[name], there[name] = item.type, found
         if not item.type.run_time_axes:
             continue
-        if f"{name}{LENGTH}" in names:
-            wanted[f"{name}{LENGTH}"] = None
+        if f"{found}{LENGTH}" in names:
+            wanted[f"{name}{LENGTH}"], there[f"{name}{LENGTH}"] = None, f"{found}{LENGTH}"
         else:
-            _refuse_misspelt_lengths(name, names, graph)
-    return wanted
+            _refuse_misspelt_lengths(found, names, graph)
+    return wanted, there
 
 
 def _missing(name: str, item: DataInput, names: tuple[str, ...], graph: Graph) -> str:

@@ -6,7 +6,7 @@ carry over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import cos, isfinite, pi, sqrt
@@ -180,8 +180,8 @@ class Optimiser:
         self.slots = aligned(count * self.stride, numbers.dtype).reshape(count, self.stride)
         self._squares = aligned(-(-self.weights // BLOCK), numbers.dtype)
 
-    def step(self, gradient: Array, rate: float) -> None:
-        """Moves all trained storages; `gradient` is summed over shards and uses.
+    def step(self, gradient: Array, rate: float, only: Collection[str] | None = None) -> None:
+        """Moves all trained storages, or some by name; `gradient` is summed over shards and uses.
 
         Storages that are frozen or that no loss reaches lie behind the trained ones and stay. The
         rates of mixtures follow the schedule of `rate`.
@@ -189,13 +189,26 @@ class Optimiser:
         """
         shrink = self._shrink(gradient)
         chosen = self.settings.optimizer
-        self._move(chosen, rate, shrink, self.settings.decay, gradient, 0, self.weights)
+        for begin, end in self._runs(only):
+            self._move(chosen, rate, shrink, self.settings.decay, gradient, begin, end)
         part = rate / chosen.rate if chosen.rate else 1.0
         for name, own in self.own_rates.items():
             region = self.numbers.plan.storages[name]
             end = region.offset + -(-region.size // ALIGNMENT) * ALIGNMENT
             self._move(MIXTURES, own * part, 1.0, 0.0, gradient, region.offset, end)
         self.steps += 1
+
+    def _runs(self, only: Collection[str] | None) -> list[tuple[int, int]]:
+        """Where the numbers lie that are to be moved, side by side ones together."""
+        if only is None:
+            return [(0, self.weights)]
+        runs: list[tuple[int, int]] = []
+        for name, region in self.numbers.plan.storages.items():
+            if name in only and region.offset < self.weights:
+                end = region.offset + -(-region.size // ALIGNMENT) * ALIGNMENT
+                joins = runs and runs[-1][1] == region.offset
+                runs[-1:] = [(runs[-1][0], end)] if joins else [*runs[-1:], (region.offset, end)]
+        return runs
 
     def _move(
         self,

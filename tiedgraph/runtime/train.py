@@ -21,11 +21,12 @@ import numpy as np
 
 from tiedgraph.diagnostics import DataError, RunError
 from tiedgraph.passes.settings import TrainSettings
-from tiedgraph.runtime.data import Dataset, Stream, order_of
+from tiedgraph.runtime.data import Data, Dataset, TaskData, order_of
 from tiedgraph.runtime.optim import rate_at
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Sums = Mapping[str, Array]
+COUNT = "count:"  # before the names of sums, for how many samples they are over
 VALIDATE = "validate_"  # before the names of what is measured on validation data
 
 
@@ -157,7 +158,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Averages:
-    """Sums over batches. Losses are means over a batch, so they count by its samples."""
+    """Sums over batches. Losses are means over a batch, so they count by its samples.
+
+    A step may be of some tasks only; then sums tell beside each loss how many samples it had.
+    """
 
     def __init__(self, sums: Mapping[str, Array] | None = None, samples: int = 0) -> None:
         self.sums = dict(sums or {})
@@ -166,14 +170,15 @@ class Averages:
     def add(self, sums: Sums, samples: int) -> None:
         """Adds one batch."""
         for name, found in sums.items():
-            part = np.asarray(found, np.float64) * (samples if name.startswith("total:") else 1)
+            factor = sums.get(f"{COUNT}{name}", samples) if name.startswith("total:") else 1
+            part = np.asarray(found, np.float64) * factor
             self.sums[name] = self.sums[name] + part if name in self.sums else part
         self.samples += samples
 
 
 def evaluate(
     model: Trainable,
-    data: Dataset | Stream,
+    data: Data,
     size: int,
     stopped: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
@@ -192,8 +197,8 @@ def evaluate(
 
 def fit(
     model: Trainable,
-    train: Dataset | Stream,
-    validate: Dataset | Stream | None,
+    train: Data,
+    validate: Data | None,
     settings: TrainSettings,
     *,
     store: Store | None = None,
@@ -225,8 +230,8 @@ class _Loop:
     def __init__(
         self,
         model: Trainable,
-        train: Dataset | Stream,
-        validate: Dataset | Stream | None,
+        train: Data,
+        validate: Data | None,
         settings: TrainSettings,
         store: Store | None,
         watch: Watch,
@@ -250,6 +255,8 @@ class _Loop:
         position = self.position
         if isinstance(self.train, Dataset):
             position.length = self.train.steps(self.settings.batch)
+        elif isinstance(self.train, TaskData):
+            position.length = self.train.steps(self.settings.batch, self.settings.tasks)
         self.watch.begin(position, self.settings)
         try:
             if not position.step:
@@ -280,7 +287,11 @@ class _Loop:
         if settings.shuffle and isinstance(self.train, Dataset):
             order = order_of(self.train.samples, settings.seed, position.epoch)
         averages = Averages(position.sums, position.samples)
-        for arrays, samples in self.train.batches(settings.batch, order, position.batch):
+        if isinstance(self.train, TaskData):
+            batches = self.train.turns(settings, position.epoch, position.batch)
+        else:
+            batches = self.train.batches(settings.batch, order, position.batch)
+        for arrays, samples in batches:
             rate = rate_at(settings, position.step, position.length, settings.epochs)
             part = position.batch / position.length if position.length else 0.0
             averages.add(self.model.train_batch(arrays, rate, position.epoch + part), samples)

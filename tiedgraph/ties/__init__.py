@@ -1,7 +1,6 @@
 """Ties: views, index maps, and the kinds of tie that a file may hold.
 
-A kind of tie is one record here. Ties across tasks belong into `cross_task.py`; `build` answers
-E0901 for them until they exist.
+A kind of tie is one record here.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph, Tie
+from tiedgraph.ties.cross_task import shared_edges
 from tiedgraph.ties.edge import Edge
 from tiedgraph.ties.hard import hard_edges
 from tiedgraph.ties.index_map import map_edges
@@ -70,5 +70,15 @@ SOFT = TieKind(
     MixtureSettings,
 )
 
-TIE_KINDS: tuple[TieKind, ...] = (HARD, INDEX_MAP, SOFT)
+SHARED = TieKind(
+    "shared",
+    "tie shared h across a, b",
+    """What several tasks call `h` has one set of parameters.
+
+    Each task computes it from its own data; a gradient is the sum over the tasks (Caruana 1997).
+    What is made outside of all tasks is shared without a word.""",
+    shared_edges,
+)
+
+TIE_KINDS: tuple[TieKind, ...] = (HARD, INDEX_MAP, SOFT, SHARED)
 KINDS_BY_NAME: dict[str, TieKind] = {kind.name: kind for kind in TIE_KINDS}
