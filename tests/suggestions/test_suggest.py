@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from math import exp
 from pathlib import Path
 
@@ -82,6 +83,38 @@ def test_many_small_parameters_do_not_match_by_chance() -> None:
         rng = np.random.default_rng(seed)
         model.set({n: rng.standard_normal(a.shape) for n, a in model.parameters.items()})
         assert tg.suggest(model).statements() == []
+
+
+DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "cauchy": lambda rng, shape: rng.standard_cauchy(shape),
+    "one sign": lambda rng, shape: rng.lognormal(0.0, 1.0, shape),
+    "a common mean": lambda rng, shape: 1 + 0.1 * rng.standard_normal(shape),
+    "half pruned": lambda rng, shape: rng.standard_normal(shape) * rng.integers(0, 2, shape),
+    "pruned": lambda rng, shape: rng.standard_normal(shape) * (rng.random(shape) < 0.1),
+    "rows of many sizes": lambda rng, shape: (
+        (np.exp(rng.standard_normal((shape[0],))) * rng.standard_normal(shape).T).T
+    ),
+}
+
+
+@pytest.mark.parametrize("tolerance", [0.05, 0.2, 0.45])
+@pytest.mark.parametrize("name", DRAWS)
+def test_numbers_far_from_normal_do_not_match_by_chance(name: str, tolerance: float) -> None:
+    layers = "".join(f"d{i} = dense({'x' if i == 0 else f'd{i - 1}'}, {6 + 2 * (i % 2)})\n"
+                     for i in range(8))  # fmt: skip
+    model = tg.compile_text(f"input x: float[8]\n{layers}loss mean(d7, over=0)\n", dtype="float64")
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        model.set({n: DRAWS[name](rng, a.shape) for n, a in model.parameters.items()})
+        assert tg.suggest(model, tolerance=tolerance).statements() == []
+
+
+def test_pruned_matrices_that_are_equal_are_found() -> None:
+    text = "input x: float[8]\na = dense(x, 8)\nb = dense(a, 8)\nloss mean(b, over=0)\n"
+    model = tg.compile_text(text, dtype="float64")
+    pruned = DRAWS["pruned"](np.random.default_rng(0), (8, 8))
+    model.set({"a.weight": pruned, "b.weight": -pruned.T})
+    assert tg.suggest(model).statements() == ["tie hard b.weight = negate(transpose(a.weight))"]
 
 
 def test_what_is_still_as_it_began_is_not_suggested() -> None:
@@ -227,6 +260,41 @@ def test_fitted_numbers_are_those_that_training_starts_from() -> None:
     tied = found.rewritten().compiled(model)
     tied.start_from(model)
     assert tied.evaluate(data())["loss"] == pytest.approx(found.after["loss"], rel=1e-5)
+
+
+def test_constants_imports_and_brackets(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "blocks.tie").write_text("block step(x) {\n    return dense(x, 9)\n}\n")
+    (tmp_path / "main.tie").write_text(
+        'import "parts/blocks.tie"\nconst n = 4\ninput x: float[n]\nh = dense(x, 9)\n'
+        "deep = repeat(h, 3, step)\nloss mean(deep, over=0)"
+    )
+    model = tg.compile(tmp_path / "main.tie", define={"n": 7}, dtype="float64")
+    rng = np.random.default_rng(0)
+    numbers = {n: rng.standard_normal(a.shape) for n, a in model.parameters.items()}
+    names = [n for n in numbers if n.endswith("weight")]
+    numbers[names[1]][3] = numbers[names[1]][5]
+    numbers[names[2]] = numbers[names[3]]
+    model.set(numbers)
+    model.save(tmp_path / "run")
+    new = tmp_path / "new" / "out.tie"
+    done = CliRunner().invoke(app, ["suggest", str(tmp_path / "run"), "-o", str(new)])
+    assert done.exit_code == 0, done.output
+    assert "-D n=7" in done.output
+    assert (new.parent / "parts" / "blocks.tie").is_file()
+    command("check", str(new))
+    tied = tg.compile(new, define={"n": 7})
+    assert len(tg.suggest(model).ties) == 2
+    tied.start_from(model)
+    for name, array in tied.parameters.items():
+        np.testing.assert_allclose(array, numbers[name], rtol=1e-6)
+    assert tg.suggest(tied).statements() == []
+
+
+def test_batches_that_come_once_are_refused() -> None:
+    with pytest.raises(tg.DataError, match="once"):
+        tg.suggest(pair(), iter([data()]))
+    assert tg.suggest(pair(), [data(), data()]).before["loss"] > 0
 
 
 def command(*words: str, code: int = 0) -> str:

@@ -63,11 +63,12 @@ def suggest(
     for values in (told["before"], told["with_all"], *(tie["measured"] for tie in told["ties"])):
         values.update(finite(values))
     if output is not None and found.ties:
-        note = f"from tiedgraph suggest {run.name} --tolerance {tolerance}"
+        note = f"from tiedgraph suggest {run.resolve().name} --tolerance {tolerance}"
         told["files"] = [str(path) for path in found.write(output, replace=force, note=note)]
         for path in told["files"]:
             say(f"wrote {path}")
-        say(f"go on with: tiedgraph train {output} --start-from {run}")
+        given = "".join(f" -D {n}={v:g}" for n, v in found.source.origin.define.items())
+        say(f"go on with: tiedgraph train {output}{given} --start-from {run}")
     elif output is not None:
         say(f"nothing to write: {output} would be as the model is")
     show(format, suggestions_text(found, stem), told)

@@ -70,6 +70,24 @@ def log_chance(distance: float, equations: float, numbers: float) -> float:
     return min(0.0, found)
 
 
+def log_coincidence(values: Array, pool: Array, residual: float) -> float:
+    """Natural logarithm of the chance that numbers drawn from `pool` are as near to `values`.
+
+    The product over the values of which share of the pool lies within twice the residual, a root
+    mean square, the partner itself not counted. Where many numbers are alike, such as the zeros of
+    a pruned matrix, that they meet says little, which `log_chance` cannot know.
+    """
+    near = np.sort(pool.reshape(-1))
+    wanted = values.reshape(-1)
+    spread = float(near.std())
+    if spread == 0.0 or not near.size:
+        return 0.0
+    reach = max(2.0 * residual, EXACT**0.5 * spread)
+    count = np.searchsorted(near, wanted + reach, "right") - np.searchsorted(near, wanted - reach)
+    share = np.maximum((count - 1) / near.size, min(1.0, reach / spread))
+    return float(np.log(np.clip(share, EXACT**0.5, 1.0)).sum())
+
+
 def bar(tried: int) -> float:
     """What `log_chance` must stay below when so many ties are tried."""
     return log(MOST) - log(max(1, tried))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tiedgraph.diagnostics import RunError
+from tiedgraph.diagnostics import DataError, RunError
 from tiedgraph.model import Model
 from tiedgraph.rewrite.text import Rewritten
 from tiedgraph.runtime.data import load
@@ -48,7 +48,7 @@ class Suggestions:
     """What `suggest` found.
 
     free: numbers of the model as it is; together: with all ties. before, after: loss and metrics
-    without and with all ties; empty without data. left: numbers that no tie may be proposed for.
+    without and with all ties; empty without data. source: the model that they are of.
     """
 
     model: str
@@ -58,7 +58,7 @@ class Suggestions:
     together: int
     before: Mapping[str, float]
     after: Mapping[str, float]
-    origin: Model
+    source: Model
 
     def statements(self, stem: str | None = None) -> list[str]:
         """The ties as statements of the model `stem`.tie."""
@@ -67,7 +67,7 @@ class Suggestions:
     def rewritten(self, stem: str | None = None, note: str = "") -> Rewritten:
         """The model's text with the ties at its end, and the files that they read."""
         stem = stem or self.model
-        origin = self.origin.origin
+        origin = self.source.origin
         text = origin.files[origin.main].decode("utf-8-sig")
         files = {name: body for name, body in origin.files.items() if name != origin.main}
         for tie in self.ties:
@@ -123,7 +123,9 @@ def suggest(
         raise ValueError(f"tolerance must lie between 0 and 0.5 (50%), not {tolerance:g}")
     if not model.origin.files:
         raise RunError("a model that was made without its text has no file to suggest ties for")
-    if data is not None and not isinstance(data, Mapping):
+    if hasattr(data, "__next__"):
+        raise DataError("an iterator gives its batches once, and several passes are needed: a list")
+    if isinstance(data, str | Path | Mapping):
         data = load(data, model.checked, model.dtype)
     with Trial(model) as trial:
         start = trial.outcome([])

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tiedgraph.suggestions.chance import Array, centred, evidence, log_chance, relative
+from tiedgraph.suggestions.chance import (
+    Array,
+    centred,
+    evidence,
+    log_chance,
+    log_coincidence,
+    relative,
+)
 from tiedgraph.suggestions.proposal import FILE, Proposal, Weights
 
 SAMPLE = 128  # entries of a slice that the first comparison looks at
@@ -113,9 +120,10 @@ def _copies(a: Array, b: Array, tolerance: float, limit: float) -> bool:
         return False
     distance = float((a - b) @ (a - b) / 2 / spread) ** 0.5
     share = min(evidence(a), evidence(b))
-    return (
-        distance <= tolerance and log_chance(distance, a.size * share, 2 * a.size * share) < limit
-    )
+    if distance > tolerance or log_chance(distance, a.size * share, 2 * a.size * share) >= limit:
+        return False
+    residual = float((a - b) @ (a - b) / a.size) ** 0.5
+    return log_coincidence(b, a, residual) < limit
 
 
 def _likely(rows: Sequence[Array], tolerance: float) -> Iterable[tuple[int, int]]:

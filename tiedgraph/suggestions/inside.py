@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tiedgraph.suggestions.chance import Array, centred, evidence, log_chance, relative
+from tiedgraph.suggestions.chance import (
+    Array,
+    centred,
+    evidence,
+    log_chance,
+    log_coincidence,
+    relative,
+)
 from tiedgraph.suggestions.family import family
 from tiedgraph.suggestions.proposal import FILE, VALUES, Proposal, Weights
 from tiedgraph.ties.chain import describe
@@ -109,13 +116,22 @@ def _by_map(
 ) -> Proposal | None:
     """The proposal that a map's equalities hold, if they do."""
     numbers = item.numbers
-    distance = relative(_fitted(numbers, made) - numbers, numbers)
+    change = _fitted(numbers, made) - numbers
+    distance = relative(change, numbers)
     if distance > tolerance:
         return None
-    used = np.unique(made.index[made.index >= 0]).size
-    saves = numbers.size - used
+    saves = numbers.size - prod(made.free)
     share = evidence(numbers)
     chance = log_chance(distance, saves * share, numbers.size * share)
+    # All but the first of each group must meet another number, and what is fixed meets zero.
+    index = made.index.reshape(-1)
+    follows = np.ones(index.size, bool)
+    follows[np.unique(index, return_index=True)[1]] = False
+    follows[index < 0] = True
+    pool = numbers if made.coefficient is None else np.abs(numbers)
+    residual = float(np.sqrt((change**2).mean())) * 2**0.5
+    met = np.where(made.index >= 0, pool, 0.0).reshape(-1)[follows]
+    chance = max(chance, log_coincidence(met, pool, residual))
     if chance >= limit:
         return None
     content = {} if text else {item.name: made.index}
@@ -160,6 +176,8 @@ def _symmetric(
         # Half of the gap is what an exchange of pairs would move; longer cycles move no less.
         if spread > 0 and float(gap @ gap) / 4 / spread <= tolerance**2:
             holding.append((text, read))
+    if not holding:
+        return []
     known = [_partition(made.index) for made in named if made.coefficient is None]
     found: list[Proposal | None] = []
     choices = [[one] for one in holding] + ([holding] if len(holding) > 1 else [])
@@ -232,10 +250,13 @@ def _clustered(item: Weights, tolerance: float, limit: float) -> Proposal | None
             return None
         distance = relative(change, item.numbers)
         # All but one of each cluster fall by chance where the gaps are only as wide as the least.
+        # That numbers were pruned to zero says nothing of the others.
+        apart = int(np.count_nonzero(flat))
+        kinds = size if apart == count else size - 1
         total = float(widths.sum())
-        ways = lgamma(count + 1) - lgamma(size + 1) - lgamma(count - size + 1)
+        ways = lgamma(apart + 1) - lgamma(kinds + 1) - lgamma(apart - kinds + 1)
         share = max(total / (total + size * gap), 1e-7)
-        chance = min(0.0, ways + (count - size) * log(share))
+        chance = min(0.0, ways + (apart - kinds) * log(share))
     if distance > tolerance or chance >= limit:
         return None
     return Proposal(

@@ -13,7 +13,7 @@ from math import isfinite
 import numpy as np
 
 from tiedgraph.ir.graph import Step
-from tiedgraph.suggestions.chance import Array, centred, evidence, log_chance
+from tiedgraph.suggestions.chance import Array, centred, evidence, log_chance, log_coincidence
 from tiedgraph.suggestions.family import family
 from tiedgraph.suggestions.proposal import Proposal, Weights, groups_by_size
 from tiedgraph.ties.chain import describe
@@ -140,6 +140,9 @@ def _fit(
     equations = b.size - (0 if abs(factor) == 1.0 else 1)
     share = min(evidence(a), evidence(b))
     likely = log_chance(apart, equations * share, 2 * b.size * share)
+    gap = b - factor * a
+    residual = float(gap @ gap / gap.size) ** 0.5
+    likely = max(likely, log_coincidence(b, factor * a, residual) * equations / b.size)
     if factor == -1.0:
         steps = (*steps, make_step("negate"))
     elif factor != 1.0:
