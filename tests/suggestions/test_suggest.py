@@ -109,6 +109,28 @@ def test_numbers_far_from_normal_do_not_match_by_chance(name: str, tolerance: fl
         assert tg.suggest(model, tolerance=tolerance).statements() == []
 
 
+@pytest.mark.parametrize("tolerance", [0.05, 0.2, 0.4])
+def test_smooth_densities_are_no_clusters(tolerance: float) -> None:
+    model = tg.compile_text("input x: float[48]\na = dense(x, 48)\nloss mean(a, over=0)\n")
+    rng = np.random.default_rng(0)
+    draws = (rng.standard_normal, rng.standard_cauchy, lambda s: rng.uniform(-1, 1, s),
+             lambda s: rng.laplace(size=s), lambda s: rng.lognormal(0, 2, s),
+             lambda s: rng.standard_normal(s) * (rng.random(s) < 0.3))  # fmt: skip
+    for draw in draws:
+        model.set({"a.weight": draw((48, 48))})
+        assert tg.suggest(model, tolerance=tolerance).statements() == []
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_values_with_a_spread_are_counted(count: int) -> None:
+    model = tg.compile_text("input x: float[48]\na = dense(x, 48)\nloss mean(a, over=0)\n")
+    rng = np.random.default_rng(count)
+    numbers = rng.choice(np.linspace(-1, 1, count), (48, 48))
+    model.set({"a.weight": numbers + 0.07 / count * rng.standard_normal((48, 48))})
+    (tie,) = tg.suggest(model).ties
+    assert tie.proposal.about == f"{count} values"
+
+
 def test_pruned_matrices_that_are_equal_are_found() -> None:
     text = "input x: float[8]\na = dense(x, 8)\nb = dense(a, 8)\nloss mean(b, over=0)\n"
     model = tg.compile_text(text, dtype="float64")

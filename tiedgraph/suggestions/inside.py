@@ -1,10 +1,10 @@
-"""Ties inside one parameter: structures that have a name, symmetries, and clusters of values."""
+"""Ties inside one parameter: structures that have a name, and symmetries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from math import lgamma, log, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,14 @@ from tiedgraph.suggestions.chance import (
     relative,
 )
 from tiedgraph.suggestions.family import family
-from tiedgraph.suggestions.proposal import FILE, VALUES, Proposal, Weights
+from tiedgraph.suggestions.proposal import FILE, Proposal, Weights
+from tiedgraph.suggestions.values import MOST_CLUSTERS, clustered
 from tiedgraph.ties.chain import describe
 from tiedgraph.ties.index_map import MAP_KINDS, make_map
 from tiedgraph.ties.layout import Shape, entries
 from tiedgraph.ties.view import IndexMap, ViewError
 
 LARGEST = 2**24  # entries of a parameter that is looked into
-MOST_CLUSTERS = 256
-CLEAR = 3.0  # gaps between clusters are so many times the widest of them
 
 # What an argument of an index map may be, by its name, for a shape.
 CHOICES: dict[str, Callable[[Shape], Sequence[Any]]] = {
@@ -60,7 +59,7 @@ def find_inside(
         for item in group:
             some = [_by_map(item, text, made, tolerance, limit) for text, made in named]
             some += _symmetric(item, [made for _, made in named], tolerance, limit)
-            some.append(_clustered(item, tolerance, limit))
+            some.append(clustered(item, tolerance, limit))
             found += [proposal for proposal in some if proposal is not None]
     return found
 
@@ -214,73 +213,3 @@ def _orbits(count: int, ways: Sequence[Array]) -> Array:
             least = carried
         if np.array_equal(before, least):
             return _partition(least)
-
-
-# ---------------------------------------------------------------- clusters of values
-
-
-def _clustered(item: Weights, tolerance: float, limit: float) -> Proposal | None:
-    """Few values, clearly apart, each of two entries or more."""
-    flat = item.numbers.reshape(-1)
-    count = flat.size
-    if count < 4:
-        return None
-    order = np.argsort(flat, kind="stable")
-    values = flat[order]
-    gaps = np.diff(values)
-    size = _clusters(gaps, count)
-    if size == 0 or (size == 1 and item.even_start):
-        return None
-    cut = np.sort(np.argsort(-gaps, kind="stable")[: size - 1]) + 1
-    starts = np.r_[0, cut]
-    ends = np.r_[cut, count]
-    widths = values[ends - 1] - values[starts]
-    index = np.empty(count, np.int64)
-    index[order] = np.repeat(np.arange(size), ends - starts)
-    made = IndexMap((size,), index.reshape(item.numbers.shape))
-    change = _fitted(item.numbers, made) - item.numbers
-    widest = float(widths.max())
-    if size == 1:
-        length = float(np.abs(flat).max())
-        distance = float(np.sqrt((change**2).mean())) / length if length else np.inf
-        chance = (count - 1) * log(max(2 * widest / max(length, 1e-300), 1e-7))
-    else:
-        gap = float(gaps[cut - 1].min())
-        if (ends - starts).min() < 2 or gap < CLEAR * widest:
-            return None
-        distance = relative(change, item.numbers)
-        # All but one of each cluster fall by chance where the gaps are only as wide as the least.
-        # That numbers were pruned to zero says nothing of the others.
-        apart = int(np.count_nonzero(flat))
-        kinds = size if apart == count else size - 1
-        total = float(widths.sum())
-        ways = lgamma(apart + 1) - lgamma(kinds + 1) - lgamma(apart - kinds + 1)
-        share = max(total / (total + size * gap), 1e-7)
-        chance = min(0.0, ways + (apart - kinds) * log(share))
-    if distance > tolerance or chance >= limit:
-        return None
-    return Proposal(
-        "values",
-        (item.name,),
-        f'tie hard {item.name} by map("{{file}}")',
-        {item.name: np.ones(item.numbers.shape, bool)},
-        count - size,
-        distance,
-        chance,
-        f"{size} values" if size > 1 else "one value",
-        {item.name: made.index},
-        VALUES,
-    )
-
-
-def _clusters(gaps: Array, count: int) -> int:
-    """How many clusters leave the largest step between gaps outside and inside of them."""
-    most = min(count // 2, MOST_CLUSTERS)
-    largest = np.sort(gaps)[::-1][:most]
-    if largest.size == 0:
-        return 0
-    floor = max(float(largest[0]) * 1e-9, 1e-300)
-    if largest[0] <= 1e-6 * float(np.abs(gaps).sum() + 1e-300) or largest[0] == 0.0:
-        return 1
-    ratio = (largest[:-1] + floor) / (largest[1:] + floor)
-    return int(np.argmax(ratio)) + 2 if ratio.size else 0
