@@ -313,6 +313,38 @@ def test_constants_imports_and_brackets(tmp_path: Path) -> None:
     assert tg.suggest(tied).statements() == []
 
 
+TASKS = """model tasks
+input x: float[6]
+h = dense(x, 8) |> tanh
+task first {
+    target y: class[3]
+    a = dense(h, 3)
+    loss cross_entropy(a, y)
+}
+task second {
+    target z: class[3]
+    b = dense(h, 3)
+    loss cross_entropy(b, z)
+}
+"""
+
+
+def test_tasks_with_data_of_their_own(tmp_path: Path) -> None:
+    model = tg.compile_text(TASKS, seed=1)
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((3, 8))
+    model.set({"first.a.weight": weight, "second.b.weight": weight[::-1]})
+    model.save(tmp_path / "run")
+    for name, target in (("one", "y"), ("two", "z")):
+        arrays = data(40 if name == "one" else 24)
+        np.savez(tmp_path / f"{name}.npz", **{"x": arrays["x"], target: arrays["y"]})
+    words = ["--data", f"first={tmp_path / 'one.npz'}", "--data", f"second={tmp_path / 'two.npz'}"]
+    found = json.loads(command("suggest", str(tmp_path / "run"), *words, "--format", "json"))
+    (tie,) = found["ties"]
+    assert tie["statement"] == "tie hard second.b.weight = flip(first.a.weight, axis=0)"
+    assert tie["measured"]["loss"] == pytest.approx(found["before"]["loss"], rel=1e-6)
+
+
 def test_batches_that_come_once_are_refused() -> None:
     with pytest.raises(tg.DataError, match="once"):
         tg.suggest(pair(), iter([data()]))

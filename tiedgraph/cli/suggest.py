@@ -12,6 +12,7 @@ from tiedgraph.cli.common import (
     Format,
     Output,
     Threads,
+    data_of,
     finite,
     load_run,
     say,
@@ -22,8 +23,13 @@ from tiedgraph.cli.common import (
 def suggest(
     run: Annotated[Path, typer.Argument(help="A run or saved model.", show_default=False)],
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Data to measure each tie on.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="[TASK=]PATH",
+            help="Data to measure each tie on, once for each task that has its own.",
+            show_default=False,
+        ),
     ] = None,
     tolerance: Annotated[
         str,
@@ -57,7 +63,9 @@ def suggest(
     from tiedgraph.suggestions import suggest as suggest_ties
     from tiedgraph.suggestions import suggestions_text
 
-    found = suggest_ties(load_run(run, threads), data, tolerance=share, batch=batch)
+    model = load_run(run, threads)
+    measured_on = data_of(data, model.checked)
+    found = suggest_ties(model, measured_on, tolerance=share, batch=batch)
     stem = None if output is None else output.stem
     told = found.data(stem)
     for values in (told["before"], told["with_all"], *(tie["measured"] for tie in told["ties"])):
@@ -67,8 +75,8 @@ def suggest(
         told["files"] = [str(path) for path in found.write(output, replace=force, note=note)]
         for path in told["files"]:
             say(f"wrote {path}")
-        given = "".join(f" -D {n}={v:g}" for n, v in found.source.origin.define.items())
-        say(f"go on with: tiedgraph train {output}{given} --start-from {run}")
+        define = "".join(f" -D {n}={v:g}" for n, v in found.source.origin.define.items())
+        say(f"go on with: tiedgraph train {output}{define} --start-from {run}")
     elif output is not None:
         say(f"nothing to write: {output} would be as the model is")
     show(format, suggestions_text(found, stem), told)
