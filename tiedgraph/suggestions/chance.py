@@ -14,6 +14,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+SEARCHES = 4  # for views, what is inside, copies inside and copies across
 MOST = 1e-6  # chance, over everything that is tried, that one random match is proposed
 EXACT = 1e-14  # squared distances below this are rounding of float32
 
@@ -89,5 +90,5 @@ def log_coincidence(values: Array, pool: Array, residual: float) -> float:
 
 
 def bar(tried: int) -> float:
-    """What `log_chance` must stay below when so many ties are tried."""
-    return log(MOST) - log(max(1, tried))
+    """What `log_chance` must stay below in a search that tries so many ties."""
+    return log(MOST / SEARCHES) - log(max(1, tried))
