@@ -2,8 +2,9 @@
 
 Each round makes a candidate of what the soft tie has become: its clusters as a codebook, re-tuned
 with the ties held, plain numbers rounded. Then the numbers that are not zero are drawn softly
-again, by a zero component that reaches further and with more strength, so that the next has fewer.
-The smallest candidate within the budget is the result.
+again, to new clusters and a zero component that is wider and stronger each time, so that the next
+candidate has fewer. The smallest one within the budget is the result. A soft tie of few components,
+which only tells zeros from the rest, gets its clusters in the first round.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FULL = 4  # bytes of a number that is not compressed, float32
 VALUE_BITS = 8  # of a codebook's values
-GROWTH = 3.0  # of the strength, from round to round
-PART = 0.3  # of the numbers that are left, how many lie within two widths of the zero component
+GROWTH = 1.5  # of the strength, from round to round
+WIDER = 1.2  # the zero component likewise
+FEWEST = 4  # components below which a soft tie has no clusters yet, but a spike and a slab
 COMPONENTS = 9
-PRIOR = 1e4  # weight of the prior that holds the zero component's width
+ZERO = 0.3  # proportion of the zero component in a round
+PRIOR = 1e5  # alpha of the prior that holds its width
+CLUSTERS = (250.0, 30.0)  # alpha of the clusters' prior, and how many widths from 0 to the farthest
 FAR = 4.0  # budgets beyond which further rounds are not tried
 GOING_ON = 0.3  # part of a round over which the strength stays
 
@@ -104,8 +108,17 @@ def compress(
     settings = model.checked.mixtures[find_clusters(model, tie).tie].settings
     found: list[tuple[Candidate, Model, Packed]] = []
     current = model
+    first = int(settings.components < FEWEST)
+    if first > rounds:
+        raise RunError(
+            f"soft tie '{find_clusters(model, tie).tie}' has {settings.components} components, too "
+            "few for clusters; give it a round to find some"
+        )
     for number in range(rounds + 1):
         clusters = find_clusters(current, tie)
+        if number < first:
+            current = _thinned(current, clusters, settings, 1, train_data, epochs)
+            continue
         hard = _hardened(current, clusters, train_data, retune)
         _round(hard, clusters, bits)
         packed, measured = pack(hard), hard.evaluate(held_out)
@@ -188,23 +201,22 @@ def _thinned(
     sizes = np.concatenate(
         [np.abs(parameters[name][code >= 0]) for name, code in clusters.codes.items()]
     )
-    reach, far = float(np.quantile(sizes, PART)) / 2, float(np.quantile(sizes, 0.99))
-    if not 0 < reach < far:
-        raise RunError(f"the numbers of soft tie '{clusters.tie}' cannot be told apart any more")
-    last = settings.strength_at(float("inf")) * GROWTH**number
+    far = float(np.quantile(sizes, 0.99))
+    reach = min(_reach(model, clusters.tie, settings, far), far / 3) * WIDER ** (number - 1)
+    last = settings.strength_at(float("inf")) * GROWTH ** (number - 1)
+    alpha, widths = CLUSTERS
     entries = {
-        "components": min(COMPONENTS, settings.components),
-        "zero": 0.5,
+        "components": COMPONENTS,
+        "zero": ZERO,
         "strength": f"ramp({last / 10!r}, {last!r}, epochs={epochs * (1 - GOING_ON)!r})",
         "range": f"[{-far!r}, {far!r}]",
         "zero_precision": f"gamma({PRIOR!r}, {PRIOR * reach**2!r})",
+        "precision": f"gamma({alpha!r}, {alpha * (far / widths) ** 2!r})",
         "narrowest": settings.narrowest,
         "mean_rate": settings.mean_rate,
         "precision_rate": settings.precision_rate,
         "proportion_rate": settings.proportion_rate,
     }
-    if settings.precision is not None:
-        entries["precision"] = f"gamma({settings.precision.alpha!r}, {settings.precision.beta!r})"
     text = ", ".join(f"{name} = {value}" for name, value in entries.items())
     soft = thin(model, clusters, text).compiled(model)
     soft.start_from({n: a for n, a in parameters.items() if not n.startswith(f"{clusters.tie}.")})
@@ -212,3 +224,13 @@ def _thinned(
         raise DataError("rounds need data that can be read again and again; give a file")
     soft.fit(data, epochs=epochs)
     return soft
+
+
+def _reach(model: Model, tie: str, settings: MixtureSettings, far: float) -> float:
+    """The width of the zero component at the start: the one it was held at, or has come to."""
+    prior = settings.prior(0)
+    if settings.zero is None:
+        return far / 20
+    if prior is not None:
+        return float(np.sqrt(prior.beta / prior.alpha))
+    return float(model.mixtures[tie].widths[0])
