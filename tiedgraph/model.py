@@ -398,6 +398,35 @@ class Model:
         with self._lock:
             return {name: drawn.state() for name, drawn in self._mixtures.items()}
 
+    def drawn(self, tie: str) -> Array:
+        """The numbers that a soft tie draws, [N]; a copy. Raises KeyError."""
+        with self._lock:
+            return self._mixtures[tie].drawn()
+
+    def components(self) -> list[dict[str, Any]]:
+        """The components of all mixtures as rows: tie, number, proportion, mean, width, held."""
+        return [
+            {
+                "tie": name,
+                "component": i,
+                "proportion": float(state.proportions[i]),
+                "mean": float(state.means[i]),
+                "width": float(state.widths[i]),
+                "held": int(state.held[i]),
+            }
+            for name, state in self.mixtures.items()
+            for i in range(len(state.means))
+        ]
+
+    def remarks(self) -> str:
+        """How far each mixture has come, in a few words."""
+        from tiedgraph.explain.mixtures import brief
+
+        return "; ".join(
+            f"{name}: {brief(self._mixtures[name].settings, state)}"
+            for name, state in self.mixtures.items()
+        )
+
     def set(self, parameters: Mapping[str, Any]) -> None:
         """Sets parameters or owners by name; the rest stays.
 
@@ -476,7 +505,7 @@ class Model:
         """What is shared and what it saves, as text; of one parameter with `name`."""
         from tiedgraph.explain import explain, explain_text
 
-        return explain_text(explain(self.checked), name)
+        return explain_text(explain(self.checked, self.mixtures), name)
 
     @property
     def compiled_kernels(self) -> int:

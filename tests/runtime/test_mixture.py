@@ -315,3 +315,57 @@ def test_a_plain_model_is_where_a_soft_one_starts() -> None:
     other = model("components = 4, width = 0.1", "float32")
     assert not other.start_from(soft).missing
     assert np.array_equal(other.free["book.mean"], soft.free["book.mean"])
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+def test_explained_with_its_components() -> None:
+    made = model("components = 3, zero = 0.5, strength = ramp(0, 1)")
+    text = made.explain()
+    assert "57 numbers" not in text  # those of the mixture are not the model's
+    assert "54 numbers drawn from 3 Gaussians, which have 9 of their own" in text
+    assert "zero = 0.5, strength = ramp(0, 1, 10, 0)" in text
+    assert text.count("zero ") >= 1
+    found = made.explain("book")
+    assert found == made.explain("book.mean")
+    assert "proportion" in found
+    assert "tie soft book = h, o.weight" in made.explain("h.weight")
+
+
+def test_the_epochs_of_a_mixture_are_kept_and_plotted(tmp_path: Any) -> None:
+    pytest.importorskip("matplotlib")
+    from typer.testing import CliRunner
+
+    from tiedgraph.cli.main import app
+
+    text = """
+        input x: float[5]
+        target y: float[3]
+        o = dense(x, 3)
+        loss mse(o, y)
+        tie soft book = o { components = 3, zero = 0.5 }
+        train { epochs = 2 }
+    """
+    (tmp_path / "m.tie").write_text(text)
+    np.savez(tmp_path / "d.npz", **batch())  # type: ignore[arg-type]
+
+    def call(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, [w.replace("@", f"{tmp_path}/") for w in words])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    assert "% at zero" in call("train", "@m.tie", "--data", "@d.npz", "-o", "@run")
+    rows = (tmp_path / "run" / "mixtures.csv").read_text().splitlines()
+    assert rows[0] == "epoch,tie,component,proportion,mean,width,held"
+    assert len(rows) == 1 + 3 * 3
+    call("train", "@m.tie", "--data", "@d.npz", "-o", "@run", "--resume", "--epochs", "3")
+    assert len((tmp_path / "run" / "mixtures.csv").read_text().splitlines()) == 1 + 4 * 3
+    assert "holds" in call("explain", "@run")
+    for kind in ("svg", "png", "pdf"):
+        call("plot", "@run", "-o", f"@x.{kind}")
+        assert (tmp_path / f"x.{kind}").stat().st_size > 2000
+    first = (tmp_path / "x.svg").read_bytes()
+    call("plot", "@run", "-o", "@x.svg")
+    assert (tmp_path / "x.svg").read_bytes() == first
+    assert "takes a .svg" in call("plot", "@run", "-o", "@x.gif", code=2)

@@ -40,6 +40,12 @@ class Model:
         self.seen: list[float] = []
         self.during: Callable[[Model], None] = lambda model: None
 
+    def components(self) -> list[dict[str, object]]:
+        return []
+
+    def remarks(self) -> str:
+        return ""
+
     def train_batch(
         self, arrays: Mapping[str, Any], rate: float, epoch: float
     ) -> dict[str, np.ndarray]:
@@ -307,7 +313,7 @@ def test_a_watch_is_told_of_everything() -> None:
             self.last = now
             assert now.averages()["loss"] >= 0
 
-        def epoch(self, row: Mapping[str, float]) -> None:
+        def epoch(self, row: Mapping[str, float], remarks: str = "") -> None:
             self.events.append(f"epoch {row['epoch']}")
 
         def saved(self, position: Position) -> None:

@@ -18,6 +18,7 @@ from tiedgraph.cli import (
     graph,
     harden,
     new,
+    plot,
     predict,
     suggest,
     train,
@@ -63,6 +64,7 @@ app.command("graph")(graph.graph)
 app.command("fmt")(fmt.fmt)
 app.command("harden")(harden.harden)
 app.command("compress")(compress.compress)
+app.command("plot")(plot.plot)
 app.command("new")(new.new)
 
 

@@ -59,8 +59,13 @@ class Lines(Watch):
         if position.step:
             say(f"going on in epoch {position.epoch + 1}, after step {position.step}")
 
-    def epoch(self, row: Mapping[str, float]) -> None:
-        say(f"epoch {int(row['epoch'])}/{self.epochs}  {_row_text(row)}")
+    def epoch(self, row: Mapping[str, float], remarks: str = "") -> None:
+        say(self.line(row, remarks))
+
+    def line(self, row: Mapping[str, float], remarks: str) -> str:
+        """What is told of an epoch."""
+        text = f"epoch {int(row['epoch'])}/{self.epochs}  {_row_text(row)}"
+        return f"{text} | {remarks}" if remarks else text
 
     def close(self) -> None:
         """Training is over, or was interrupted."""
@@ -119,10 +124,8 @@ class Live(Lines):
         )
         self.progress.refresh()
 
-    def epoch(self, row: Mapping[str, float]) -> None:
-        self.progress.print(
-            f"epoch {int(row['epoch'])}/{self.epochs}  {_row_text(row)}", markup=False
-        )
+    def epoch(self, row: Mapping[str, float], remarks: str = "") -> None:
+        self.progress.print(self.line(row, remarks), markup=False)
 
     def close(self) -> None:
         self.progress.stop()

@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FULL = 4  # bytes of a number that is not compressed, float32
 VALUE_BITS = 8  # of a codebook's values
-GROWTH = 1.5  # of the strength, from round to round
+FIRST, GROWTH = 0.25, 2.0  # strength of the first round, as a part of the tie's; and its growth
 WIDER = 1.2  # the zero component likewise
 FEWEST = 4  # components below which a soft tie has no clusters yet, but a spike and a slab
 COMPONENTS = 9
@@ -203,7 +203,7 @@ def _thinned(
     )
     far = float(np.quantile(sizes, 0.99))
     reach = min(_reach(model, clusters.tie, settings, far), far / 3) * WIDER ** (number - 1)
-    last = settings.strength_at(float("inf")) * GROWTH ** (number - 1)
+    last = settings.strength_at(float("inf")) * FIRST * GROWTH ** (number - 1)
     alpha, widths = CLUSTERS
     entries = {
         "components": COMPONENTS,
@@ -219,7 +219,9 @@ def _thinned(
     }
     text = ", ".join(f"{name} = {value}" for name, value in entries.items())
     soft = thin(model, clusters, text).compiled(model)
-    soft.start_from({n: a for n, a in parameters.items() if not n.startswith(f"{clusters.tie}.")})
+    kept = {n: np.where(code >= 0, parameters[n], 0.0) for n, code in clusters.codes.items()}
+    others = {n: a for n, a in parameters.items() if not n.startswith(f"{clusters.tie}.")}
+    soft.start_from(others | kept)
     if isinstance(data, Stream):
         raise DataError("rounds need data that can be read again and again; give a file")
     soft.fit(data, epochs=epochs)

@@ -8,12 +8,14 @@ from pathlib import PurePath
 from typing import Any
 
 from tiedgraph.diagnostics import Span
+from tiedgraph.explain.mixtures import MixtureReport, mixtures
 from tiedgraph.ir.graph import Graph, Init, Node, Param, Storage
 from tiedgraph.ir.types import Extent, bind, elements
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.settings import train_settings
 from tiedgraph.passes.soft import without_mixtures
 from tiedgraph.passes.ties import reached, statistics
+from tiedgraph.runtime.mixture import MixtureState
 from tiedgraph.runtime.optim import METHODS
 from tiedgraph.ties.chain import describe
 from tiedgraph.ties.layout import Indexed, Strided
@@ -119,6 +121,7 @@ class Explanation:
     trained: int
     statistics: int
     ties: tuple[TieReport, ...]
+    mixtures: tuple[MixtureReport, ...]
     together: tuple[str, ...]
     windows: tuple[WindowReport, ...]
     for_all_tasks: tuple[str, ...]
@@ -136,11 +139,15 @@ class Explanation:
         return asdict(self)
 
 
-def explain(graph: Graph) -> Explanation:
-    """Explains a graph whose ties are resolved."""
+def explain(graph: Graph, states: Mapping[str, MixtureState] | None = None) -> Explanation:
+    """Explains a graph whose ties are resolved; states: of its mixtures, when it is trained.
+
+    Numbers of mixtures do not count as the model's: only their own reports tell of them.
+    """
     ties = graph.ties
+    soft = mixtures(graph, states)
     graph = without_mixtures(graph)
-    work = _Work(graph)
+    work = _Work(graph, soft)
     parameters = tuple(work.parameter(param) for param in graph.params.values())
     owners = tuple(work.owner(storage) for storage in graph.storages.values())
     lengths = _lengths(graph)
@@ -163,6 +170,7 @@ def explain(graph: Graph) -> Explanation:
         trained=trained,
         statistics=rest,
         ties=tuple(_tie(tie) for tie in ties if tie.kind != "soft"),
+        mixtures=soft,
         together=tuple(_together(parameters)),
         windows=tuple(_windows(graph, lengths)),
         for_all_tasks=tuple(_for_all_tasks(graph)),
@@ -192,7 +200,7 @@ def explain(graph: Graph) -> Explanation:
 class _Work:
     """What several parameters' reports need, found once."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, soft: Iterable[MixtureReport] = ()) -> None:
         self.graph = graph
         self.reached = reached(graph) if graph.losses else set(graph.storages)
         self.statistics = statistics(graph)
@@ -200,15 +208,16 @@ class _Work:
         for param in graph.params.values():
             self.readers.setdefault(param.view.storage, []).append(param.id)
         self.ties: dict[str, list[str]] = {}
-        for tie in graph.ties:
-            for member in tie.members:
-                names = (
-                    [member.path]
-                    if member.path in graph.params
-                    else graph.instances[member.path].params
-                )
+        told = [
+            ([member.path for member in tie.members], tie.text, _place(tie.span))
+            for tie in graph.ties
+        ]
+        told += [(list(report.members), report.statement, report.place) for report in soft]
+        for members, text, place in told:
+            for path in members:
+                names = [path] if path in graph.params else graph.instances[path].params
                 for name in names:
-                    self.ties.setdefault(name, []).append(f"{tie.text}  ({_place(tie.span)})")
+                    self.ties.setdefault(name, []).append(f"{text}  ({place})")
 
     def parameter(self, param: Param) -> ParameterReport:
         graph = self.graph

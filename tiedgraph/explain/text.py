@@ -8,7 +8,9 @@ from math import prod
 
 from tiedgraph.diagnostics import nearest
 from tiedgraph.explain.data import Explanation, ParameterReport, explain, listed
+from tiedgraph.explain.mixtures import MixtureReport, component_rows, mixture_rows
 from tiedgraph.ir.graph import Graph
+from tiedgraph.ties.mixture import PARTS
 
 
 def explain_text(explanation: Explanation, name: str | None = None) -> str:
@@ -21,6 +23,8 @@ def explain_text(explanation: Explanation, name: str | None = None) -> str:
     parts = [f"model {explanation.model}", _numbers_text(explanation)]
     if explanation.ties:
         parts.append(_ties_text(explanation))
+    for report in explanation.mixtures:
+        parts.append(_mixture_text(report))
     if explanation.together:
         parts.append("what the ties imply together\n" + _lines(explanation.together))
     if explanation.windows:
@@ -30,6 +34,14 @@ def explain_text(explanation: Explanation, name: str | None = None) -> str:
         parts.append(f"shared by all tasks, being outside of each\n{_lines([names])}")
     parts += [_owners_text(explanation), _memory_text(explanation)]
     return "\n\n".join(parts) + "\n"
+
+
+def _mixture_text(report: MixtureReport) -> str:
+    """A soft tie, and its components when it is trained."""
+    text = "drawn softly\n" + _table(mixture_rows(report))
+    if report.state:
+        text += "\n\n" + _table(component_rows(report), right={1, 2, 3, 4})
+    return text
 
 
 def _windows_text(e: Explanation) -> str:
@@ -118,15 +130,23 @@ def _memory_text(e: Explanation) -> str:
 
 
 def _named_text(e: Explanation, name: str) -> str:
+    mixture = next((m for m in e.mixtures if name in (m.name, *_own(m))), None)
+    if mixture is not None:
+        return _mixture_text(mixture) + "\n"
     found = [
         p for p in e.parameters if p.name == name or p.name.startswith((f"{name}.", f"{name}["))
     ]
     if not found:
         known = [p.name for p in e.parameters]
+        known += [mixture.name for mixture in e.mixtures]
         known += list(dict.fromkeys(p.name.rpartition(".")[0] for p in e.parameters))
         hint = nearest(name, known)
         raise ValueError(f"there is no parameter or layer '{name}'" + (f"; {hint}" if hint else ""))
     return "\n\n".join(_parameter_text(param) for param in found) + "\n"
+
+
+def _own(report: MixtureReport) -> list[str]:
+    return [f"{report.name}.{part}" for part in PARTS]
 
 
 def _parameter_text(p: ParameterReport) -> str:

@@ -3,7 +3,8 @@
 A folder holds the `.tie` file with what it imports, so that it compiles alone;
 `parameters.safetensors`, one tensor a storage, with the ties and a fingerprint of the model in its
 metadata; `optimizer.safetensors` and `state.json`, from which training goes on; and for readers
-only `history.csv` and `metrics.json`. `tiedgraph.runtime.folder` keeps them whole.
+only `history.csv`, `metrics.json` and, with soft ties, `mixtures.csv`. `tiedgraph.runtime.folder`
+keeps them whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,8 +42,8 @@ from tiedgraph.runtime.train import Position, Snapshot
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PARAMETERS, OPTIMIZER, STATE = "parameters.safetensors", "optimizer.safetensors", "state.json"
-HISTORY, METRICS = "history.csv", "metrics.json"
-RESERVED = (PARAMETERS, OPTIMIZER, STATE, HISTORY, METRICS, folder.MANIFEST, folder.LOCK)
+HISTORY, METRICS, MIXTURES = "history.csv", "metrics.json", "mixtures.csv"
+RESERVED = (PARAMETERS, OPTIMIZER, STATE, HISTORY, METRICS, MIXTURES, folder.MANIFEST, folder.LOCK)
 NOW = "now/"  # before names of numbers that training goes on from, where others are the best
 
 
@@ -253,7 +254,9 @@ class Run:
         }
         derived = {}
         if self.kind == "run":
-            derived = {HISTORY: _history(position), METRICS: _json(_metrics(position, best))}
+            derived = {HISTORY: _table(position.history), METRICS: _json(_metrics(position, best))}
+            if position.mixtures:
+                derived[MIXTURES] = _table(position.mixtures)
         self._before = folder.commit(self.path, about, files, derived, self._before)
 
 
@@ -406,6 +409,7 @@ def _position(state: Mapping[str, Any]) -> Position:
         int(state["waited"]),
         float(state["seconds"]),
         rows,
+        [dict(row) for row in state.get("mixtures", [])],
     )
 
 
@@ -418,13 +422,13 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _history(position: Position) -> bytes:
-    """`history.csv`: a line an epoch."""
+def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as CSV, such as `history.csv`: a line an epoch."""
     text = io.StringIO()
-    columns = list(dict.fromkeys(name for row in position.history for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     table = csv.DictWriter(text, columns or ["epoch"], restval="", lineterminator="\n")
     table.writeheader()
-    table.writerows(position.history)
+    table.writerows(rows)
     return text.getvalue().encode()
 
 

@@ -63,6 +63,12 @@ class Trainable(Protocol):
     def larger_is_better(self, name: str) -> bool:
         """Of one of the names that `summarise` answers."""
 
+    def components(self) -> list[dict[str, Any]]:
+        """A row for each component of each mixture; none without soft ties."""
+
+    def remarks(self) -> str:
+        """What else there is to tell of the model after an epoch, in a few words."""
+
     def snapshot(self) -> Snapshot:
         """A copy of everything that training changes."""
 
@@ -76,6 +82,7 @@ class Position:
 
     epoch: epochs done; batch: batches done of the next; step: of all. length: batches of an epoch,
     None until known. best: the monitored value of `best_epoch`; waited: epochs since then.
+    mixtures: a row for each component of each soft tie and epoch, from epoch 0, before training.
     """
 
     epoch: int = 0
@@ -89,6 +96,7 @@ class Position:
     waited: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    mixtures: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,8 @@ class Watch:
     def step(self, now: Now) -> None:
         """A step was made."""
 
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch was closed; the row of the history."""
+    def epoch(self, row: Mapping[str, float], remarks: str = "") -> None:
+        """An epoch was closed; the row of the history, and what else the model has to tell."""
 
     def saved(self, position: Position) -> None:
         """A checkpoint was written."""
@@ -260,6 +268,7 @@ class _Loop:
         self.watch.begin(position, self.settings)
         try:
             if not position.step:
+                self._note_mixtures()
                 self._save()  # a place that cannot be written shows now, not after an epoch
             while position.epoch < self.settings.epochs and not self._patience_is_over():
                 self._epoch()
@@ -341,7 +350,12 @@ class _Loop:
         position.batch = position.samples = 0
         position.sums = {}
         self._compare(measured)
-        self.watch.epoch(row)
+        self._note_mixtures()
+        self.watch.epoch(row, self.model.remarks())
+
+    def _note_mixtures(self) -> None:
+        rows = self.model.components()
+        self.position.mixtures += [{"epoch": self.position.epoch, **row} for row in rows]
 
     def _compare(self, measured: Mapping[str, float]) -> None:
         """Keeps the numbers if the monitored value is the best so far."""

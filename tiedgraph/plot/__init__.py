@@ -1,0 +1,1 @@
+"""Pictures of trained models; they need matplotlib, the extra `tiedgraph[plot]`."""
