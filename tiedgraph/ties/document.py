@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import MISSING, fields
 from typing import Any
 
 from tiedgraph.ties import TIE_KINDS
@@ -46,6 +47,8 @@ def ties_page() -> str:
         parts.append(f"## {kind.name.replace('_', ' ').capitalize()}\n")
         parts.append(f"```text\n{kind.statement}\n```\n")
         parts.append(_text(kind.doc))
+        if kind.Attrs is not None:
+            parts.append(_entries(kind.Attrs))
     parts.append("## Views\n")
     parts.append("`tie hard a = VIEW(b, ...)`; views may stand inside views.\n")
     parts.append(_table("view", ((v.name, v.arguments, v.doc) for v in VIEW_KINDS), "b"))
@@ -67,6 +70,26 @@ def _table(
         ]
         call = f"{name}({', '.join(inside)})" if inside else name
         lines.append(f"| `{call}` | {' '.join(doc.split())} |")
+    return "\n".join(lines) + "\n"
+
+
+def _entries(attrs: type) -> str:
+    """A table of the entries in braces, and what may stand in them."""
+    lines = ["| entry | default | meaning |", "| --- | --- | --- |"]
+    records: dict[str, type] = {}
+    for item in fields(attrs):
+        about = item.metadata
+        records |= about.get("records", {})
+        shown = "none" if item.default is None else item.default
+        lines.append(f"| `{item.name}` | {shown} | {about['doc']} |")
+    lines += ["", "| in place of a number | entries | meaning |", "| --- | --- | --- |"]
+    for name, record in records.items():
+        inside = ", ".join(
+            item.name if item.default is MISSING else f"{item.name}={item.default:g}"
+            for item in fields(record)
+        )
+        told = "; ".join(f"{item.name}: {item.metadata['doc']}" for item in fields(record))
+        lines.append(f"| `{name}({inside})` | {told} | {(record.__doc__ or '').strip()} |")
     return "\n".join(lines) + "\n"
 
 
