@@ -38,11 +38,14 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def run(command: str, folder: Path) -> None:
-    """One line of a page, with this interpreter's `tiedgraph` and one epoch of training."""
+    """One line of a page, with this interpreter's `tiedgraph` and one epoch of training.
+
+    What goes on from another run has something to show only after a few.
+    """
     words = command.split()
     assert words[0] in ("tiedgraph", "python"), command
     if words[:2] == ["tiedgraph", "train"]:
-        words += ["--epochs", "1"]
+        words += ["--epochs", "20" if "--start-from" in words else "1"]
     first = [sys.executable, "-m", "tiedgraph"] if words[0] == "tiedgraph" else [sys.executable]
     done = subprocess.run(
         [*first, *words[1:]], cwd=folder, capture_output=True, text=True, check=False
