@@ -33,6 +33,7 @@ FLOORS = {
     "model": 6.5,
     "rewrite": 6.6,
     "gradients": 6.7,
+    "conflicts": 6.75,
     "listing": 6.7,
     "compress": 6.8,
     "plot": 6.8,

@@ -2,8 +2,8 @@
 
     python make_tasks.py [--labels 100] [--seed 0]
 
-`digit` has the class of a hundred images only; `parity`, `large` (more than four) and `ink` (how much of
-the image is black, in standard deviations) have all 8,000. Test files have all 2,000 each.
+`digit` has the class of a hundred images only; `parity`, `large` (more than four) and `ink` (how
+much of the image is black, in standard deviations) have all 8,000. Test files have all 2,000 each.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def main() -> None:
         few = np.random.default_rng(given.seed).permutation(len(image))[: given.labels]
         for task, target in tasks(image, label).items():
             rows = few if task == "digit" and use == "train" else np.arange(len(image))
-            np.savez_compressed(
-                HERE / f"{task}-{use}.npz", image=image[rows], label=target[rows]
-            )
+            np.savez_compressed(HERE / f"{task}-{use}.npz", image=image[rows], label=target[rows])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Makes two corpora from the Japanese vowels of the TDNN example: few recordings with a speaker, many without.
+"""Makes two corpora of vowels for the example: few recordings with a speaker, many without.
 
     python make_corpora.py [--labelled 3] [--seed 0]
 
-`speaker` has so many recordings of each of the nine speakers, with their names. `ahead` has all others, and
-is asked for the next frame of each.
+`speaker` has so many recordings of each of the nine speakers, with their names. `ahead` has all
+others, and is asked for the next frame of each.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     with np.load(HERE.parent / "tdnn" / "vowels-train.npz") as vowels:
-        frames, lengths, speaker = (
-            vowels[name] for name in ("frames", "frames.length", "speaker")
-        )
+        frames, lengths, speaker = (vowels[name] for name in ("frames", "frames.length", "speaker"))
     rng = np.random.default_rng(given.seed)
     few = np.concatenate(
         [rng.permutation(np.flatnonzero(speaker == s))[: given.labelled] for s in range(9)]

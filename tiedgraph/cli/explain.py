@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tiedgraph.model import Model
 
 from tiedgraph.cli.common import (
     WRONG_USAGE,
@@ -13,6 +16,7 @@ from tiedgraph.cli.common import (
     Format,
     Output,
     checked,
+    data_of,
     defined,
     load_run,
     say,
@@ -31,6 +35,15 @@ def explain(
         str | None,
         typer.Argument(help="One parameter, such as c1.weight; the whole model without it."),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="[TASK=]PATH",
+            help="Of a run: measures on this data which uses of tied numbers, and which losses, "
+            "pull against each other.",
+        ),
+    ] = None,
     define: Define = None,
     format: Output = Format.text,
 ) -> None:
@@ -43,7 +56,12 @@ def explain(
 
     if file.is_dir() or file.suffix == ".tied":
         model = load_run(file, 1)
+        if data:
+            _conflicts(model, data, name, format)
+            return
         found = explain_graph(model.checked, model.mixtures)
+    elif data:
+        raise typer.BadParameter("--data is for a run, whose numbers are trained; give its folder")
     else:
         found = explain_graph(checked(file, defined(define), format))
     try:
@@ -61,3 +79,23 @@ def explain(
             ],
         }
     show(format, text.rstrip(), data)
+
+
+def _conflicts(model: Model, data: list[str], name: str | None, format: Format) -> None:
+    from dataclasses import asdict
+
+    from tiedgraph.conflicts import conflicts_text, find_conflicts
+
+    found = find_conflicts(model, data_of(data, model.checked))
+    if name is not None:
+        owners = {
+            param.view.storage
+            for param in model.checked.params.values()
+            if param.id == name or param.id.startswith((f"{name}.", f"{name}["))
+        }
+        if not owners:
+            say(f"error: there is no parameter or layer '{name}'")
+            raise typer.Exit(WRONG_USAGE)
+        found = [conflict for conflict in found if conflict.owner in owners]
+    told = [{**asdict(conflict), "fights": conflict.fights} for conflict in found]
+    show(format, conflicts_text(found), {"conflicts": told})
