@@ -69,16 +69,16 @@ def explain(
     except ValueError as error:
         say(f"error: {error}")
         raise typer.Exit(WRONG_USAGE) from None
-    data = found.data()
+    told = found.data()
     if name is not None:
         inside = (f"{name}.", f"{name}[")
-        data = {
-            "mixtures": [m for m in data["mixtures"] if name.partition(".")[0] == m["name"]],
+        told = {
+            "mixtures": [m for m in told["mixtures"] if name.partition(".")[0] == m["name"]],
             "parameters": [
-                p for p in data["parameters"] if p["name"] == name or p["name"].startswith(inside)
+                p for p in told["parameters"] if p["name"] == name or p["name"].startswith(inside)
             ],
         }
-    show(format, text.rstrip(), data)
+    show(format, text.rstrip(), told)
 
 
 def _conflicts(model: Model, data: list[str], name: str | None, format: Format) -> None:
