@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import tiedgraph as tg
-from tiedgraph.compress.coder import Decoder, Encoder, code_indices, code_numbers
-from tiedgraph.compress.file import pack, save, unpack
-from tiedgraph.compress.search import compress
+from tiedgraph.compression.coder import Decoder, Encoder, code_indices, code_numbers
+from tiedgraph.compression.file import pack, save, unpack
+from tiedgraph.compression.search import compress
 from tiedgraph.diagnostics import RunError
 from tiedgraph.rewrite.harden import find_clusters, harden, merged, thin
 

@@ -35,7 +35,7 @@ FLOORS = {
     "gradients": 6.7,
     "conflicts": 6.75,
     "listing": 6.7,
-    "compress": 6.8,
+    "compression": 6.8,
     "plot": 6.8,
     "suggestions": 6.8,
     "api": 7,

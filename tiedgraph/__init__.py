@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tiedgraph.diagnostics import DataError, Diagnostic, RunError, TieError
 
 if TYPE_CHECKING:
-    from tiedgraph.api import compile, compile_text, load, suggest
+    from tiedgraph.api import compile, compile_text, compress, harden, load, suggest, untie
     from tiedgraph.model import Model
 
 __version__ = metadata.version("tiedgraph")
@@ -30,14 +30,18 @@ __all__ = [
     "__version__",
     "compile",
     "compile_text",
+    "compress",
+    "harden",
     "load",
     "suggest",
+    "untie",
 ]
+_FUNCTIONS = ("compile", "compile_text", "compress", "harden", "load", "suggest", "untie")
 
 
 def __getattr__(name: str) -> Any:
     """Loads the compiler only when it is asked for, so that checking a file stays quick."""
-    if name in ("compile", "compile_text", "load", "suggest"):
+    if name in _FUNCTIONS:
         from tiedgraph import api
 
         return getattr(api, name)

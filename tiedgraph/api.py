@@ -1,4 +1,4 @@
-"""`compile`, `compile_text` and `load`: three ways to a `Model`; `suggest`: what it could tie."""
+"""Ways to a `Model`, and what is done with its ties: what it could tie, harden, untie, compress."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from tiedgraph import compiler
-from tiedgraph.compress.file import SUFFIX
-from tiedgraph.compress.file import load as load_tied
+from tiedgraph.compression.file import SUFFIX
+from tiedgraph.compression.file import load as load_tied
+from tiedgraph.compression.search import compress as compress
 from tiedgraph.diagnostics import TieError
 from tiedgraph.model import Model
+from tiedgraph.rewrite.harden import find_clusters
+from tiedgraph.rewrite.harden import harden as hardened
+from tiedgraph.rewrite.text import Rewritten
+from tiedgraph.rewrite.untie import untie as untied
 from tiedgraph.runtime.checkpoint import read
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.suggestions import suggest
 
-__all__ = ["compile", "compile_text", "load", "suggest"]
+__all__ = ["compile", "compile_text", "compress", "harden", "load", "suggest", "untie"]
 
 
 def compile(
@@ -93,3 +98,20 @@ def load(path: str | Path, *, threads: int = 2) -> Model:
     now, best = saved.snapshot(found.graph)
     model.restore(now if best is None else replace(now, numbers=best.numbers))
     return model
+
+
+def harden(model: Model, tie: str | None = None) -> Rewritten:
+    """The model's text with the clusters of a soft tie as a hard one; `write(path)` keeps it.
+
+    tie: its name, where there are several. Raises RunError where there is none.
+    """
+    return hardened(model, find_clusters(model, tie))
+
+
+def untie(model: Model, *selectors: str) -> Rewritten:
+    """The model's text with parameters or layers taken out of its hard ties.
+
+    `write(path)` keeps it.
+    Raises RunError where a selector names nothing that is tied.
+    """
+    return untied(model.checked, model.origin, selectors).text

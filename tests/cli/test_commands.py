@@ -31,7 +31,21 @@ metric accuracy(logits, y)
 train { optimizer = adam(rate=0.01), batch = 16, epochs = 3 }
 data { train = "train.npz", validate = "test.npz" }
 """
-COMMANDS = ["check", "compile", "train", "evaluate", "predict", "explain", "graph", "fmt", "new"]
+COMMANDS = [
+    "check",
+    "compile",
+    "train",
+    "evaluate",
+    "predict",
+    "explain",
+    "graph",
+    "fmt",
+    "new",
+    "harden",
+    "untie",
+    "compress",
+    "plot",
+]
 COMMANDS += ["suggest"]
 
 

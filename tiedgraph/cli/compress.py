@@ -20,7 +20,7 @@ from tiedgraph.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from tiedgraph.compress.search import Candidate, Compression
+    from tiedgraph.compression.search import Candidate, Compression
 
 
 def compress(
@@ -70,8 +70,8 @@ def compress(
 
     Example: tiedgraph compress runs/soft -o small.tied --data train.npz --validate test.npz
     """
-    from tiedgraph.compress.file import SUFFIX, save
-    from tiedgraph.compress.search import compress as compressed
+    from tiedgraph.compression.file import SUFFIX, save
+    from tiedgraph.compression.search import compress as compressed
     from tiedgraph.runtime.data import hold_out, load
 
     budget = _percent(loss_budget)

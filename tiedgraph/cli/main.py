@@ -22,6 +22,7 @@ from tiedgraph.cli import (
     predict,
     suggest,
     train,
+    untie,
 )
 from tiedgraph.cli.common import INPUT_ERROR, say
 from tiedgraph.diagnostics import DataError, RunError, TieError
@@ -63,6 +64,7 @@ app.command("suggest")(suggest.suggest)
 app.command("graph")(graph.graph)
 app.command("fmt")(fmt.fmt)
 app.command("harden")(harden.harden)
+app.command("untie")(untie.untie)
 app.command("compress")(compress.compress)
 app.command("plot")(plot.plot)
 app.command("new")(new.new)

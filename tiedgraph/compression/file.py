@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tiedgraph import compiler
-from tiedgraph.compress.coder import Decoder, Encoder, code_indices, code_numbers, code_plain
+from tiedgraph.compression.coder import Decoder, Encoder, code_indices, code_numbers, code_plain
 from tiedgraph.diagnostics import Diagnostics, RunError, Source
 from tiedgraph.ir.graph import Graph
 from tiedgraph.model import Model

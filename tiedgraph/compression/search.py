@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tiedgraph.compress.file import Packed, pack
+from tiedgraph.compression.file import Packed, pack
 from tiedgraph.diagnostics import DataError, RunError
 from tiedgraph.model import Model
 from tiedgraph.rewrite.harden import Clusters, find_clusters, harden, thin
