@@ -57,7 +57,7 @@ def test_svg_is_well_formed_and_names_everything(path: Path) -> None:
             assert item.value in words
     for group in picture(graph).groups:
         assert f"{group.owner}" in words
-        assert f"saves {group.saved:,}" in words
+        assert (group.told if group.soft else f"saves {group.saved:,}") in words
     assert svg(graph_of(path)) == text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
@@ -113,3 +113,18 @@ def test_dot_has_a_node_for_each_box_and_an_edge_for_each_arrow(path: Path) -> N
     assert text.count(" -> ") == len(what.arrows)
     assert text.count("penwidth=") == len(what.boxes)
     assert text.count("{") == text.count("}")
+
+
+def test_soft_ties_are_groups_of_their_own() -> None:
+    found = check_text(
+        "input x: float[4]\na = dense(x, 4)\nb = dense(a, 4)\noutput y = b\n"
+        "tie hard a.bias, b.bias\ntie soft book = a.weight, b.weight { components = 3 }"
+    )
+    assert found.graph is not None
+    groups = picture(found.graph).groups
+    assert [(group.letter, group.soft) for group in groups] == [("A", False), ("B", True)]
+    assert groups[1].members == ("a.weight", "b.weight")
+    text = svg(found.graph)
+    assert "book draws a.weight, b.weight: 32 numbers from 3 Gaussians" in text
+    assert text.count('stroke-dasharray="2 2"') == 3
+    assert "B softly" in dot(found.graph)

@@ -39,6 +39,8 @@ def dot(graph: Graph) -> str:
     lines += [f"  {quote(a)} -> {quote(b)};" for a, b in what.arrows]
     for group in what.groups:
         told = f"{group.letter}: {', '.join(group.members)}, saves {group.saved}"
+        if group.soft:
+            told = f"{group.letter} softly: {', '.join(group.members)}, {group.told}"
         lines.append(
             f"  {quote('tie ' + group.letter)} [shape=plaintext, style=filled, "
             f"fillcolor={quote(colours[group.letter])}, label={quote(told)}];"

@@ -28,12 +28,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that read the same numbers, or one that reads its own through an index map."""
+    """Parameters that read the same numbers, or one that reads its own through an index map.
+
+    soft: parameters that are drawn from one mixture, whose name is the owner's; `told` says how.
+    """
 
     letter: str
     owner: str
     members: tuple[str, ...]
     saved: int
+    soft: bool = False
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,15 @@ def _groups(graph: Graph) -> list[Group]:
         if len(members) > 1 or declared != free:
             group = Group(_letter(len(found)), owner, tuple(members), declared - free)
             found[tuple(members)] = group
-    return list(found.values())
+    groups = list(found.values())
+    for mixture in graph.mixtures.values():
+        drawn = {name for name, _ in mixture.numbers}
+        own = tuple(p.id for p in graph.params.values() if p.view.storage in drawn)
+        count = mixture.settings.components
+        from_what = "one Gaussian" if count == 1 else f"{count} Gaussians"
+        told = f"{mixture.count:,} numbers from {from_what}"
+        groups.append(Group(_letter(len(groups)), mixture.id, own, 0, True, told))
+    return groups
 
 
 def _letter(index: int) -> str:

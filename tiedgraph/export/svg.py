@@ -84,14 +84,18 @@ def _box(
     letters = [group.letter for group in groups]
     for i, badge in enumerate(reversed(box.badges)):
         place = left + wide - 6 - BADGE - i * (BADGE + 3)
-        parts.append(_badge(badge, letters.index(badge), place, top + 6))
+        index = letters.index(badge)
+        parts.append(_badge(badge, index, place, top + 6, groups[index].soft))
     return "".join([*parts, "</g>"])
 
 
-def _badge(letter: str, index: int, x: float, y: float) -> str:
+def _badge(letter: str, index: int, x: float, y: float, soft: bool) -> str:
+    """The letter of a group; of a soft tie with a dashed edge."""
+    edge = '1.6" stroke-dasharray="2 2"' if soft else '0.8"'
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{BADGE}" height="16" rx="8" '
-        f'fill="{PALETTE[index % len(PALETTE)]}" stroke="#17202a" stroke-width="0.8"/>'
+        f'fill="{PALETTE[index % len(PALETTE)]}" stroke="#17202a" '
+        f'stroke-width="{edge}/>'
         f'<text x="{x + BADGE / 2:.1f}" y="{y + 12:.1f}" text-anchor="middle" '
         f'font-weight="bold" fill="#000000">{escape(letter)}</text>'
     )
@@ -150,7 +154,10 @@ def _legend(groups: tuple[Group, ...], top: float) -> tuple[list[str], float, fl
         if not rest:
             told = f"{group.owner}, by an index map"
         told += f"  saves {group.saved:,}"
-        lines.append(_badge(group.letter, i, 28, y - 12))
+        if group.soft:
+            more = f" and {len(group.members) - NAMED} more" if len(group.members) > NAMED else ""
+            told = f"{group.owner} draws {', '.join(group.members[:NAMED])}{more}: {group.told}"
+        lines.append(_badge(group.letter, i, 28, y - 12, group.soft))
         lines.append(f'<text x="56" y="{y:.1f}" fill="#3b4653">{escape(told)}</text>')
         wide = max(wide, 56 + len(told) * LETTER + 28)
     return lines, y + 20 - top, wide
