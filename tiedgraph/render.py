@@ -1,4 +1,4 @@
-"""Diagnostics as text for people and as data for programs.
+"""Diagnostics as text for people and as data for programs; tables.
 
 error[E0203]: there is no layer, function or block 'dens'
   --> lenet5.tie:12:6
@@ -174,3 +174,18 @@ def _width(shown: str) -> int:
             continue
         total += 2 if unicodedata.east_asian_width(character) in "WF" else 1
     return total
+
+
+def table(rows: list[list[str]], right: Iterable[int] = (), indent: str = "  ") -> str:
+    """Columns two spaces apart, those of `right` flush right; every line indented."""
+    columns = range(max(len(row) for row in rows))
+    wide = [max(len(row[i]) for row in rows if i < len(row)) for i in columns]
+    ends = set(right)
+    lines = []
+    for row in rows:
+        cells = [
+            f"{cell:>{wide[i]}}" if i in ends else f"{cell:<{wide[i]}}"
+            for i, cell in enumerate(row)
+        ]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)

@@ -362,6 +362,11 @@ def test_the_epochs_of_a_mixture_are_kept_and_plotted(tmp_path: Any) -> None:
     call("train", "@m.tie", "--data", "@d.npz", "-o", "@run", "--resume", "--epochs", "3")
     assert len((tmp_path / "run" / "mixtures.csv").read_text().splitlines()) == 1 + 4 * 3
     assert "holds" in call("explain", "@run")
+    assert "means and widths over training" in (tmp_path / "run" / "mixtures.svg").read_text()
+    call("graph", "@run", "-o", "@g.svg")
+    call("graph", "@m.tie", "-o", "@m.svg")
+    told = {name: (tmp_path / f"{name}.svg").read_text().count("proportion") for name in "gm"}
+    assert told == {"g": 1, "m": 0}
     for kind in ("svg", "png", "pdf"):
         call("plot", "@run", "-o", f"@x.{kind}")
         assert (tmp_path / f"x.{kind}").stat().st_size > 2000

@@ -180,6 +180,11 @@ def data_of(given: list[str] | None, graph: Graph) -> Any:
     return parts
 
 
+def is_trained(path: Path) -> bool:
+    """Whether a path is a run, saved model or compressed one, where a .tie file may stand too."""
+    return path.is_dir() or path.suffix == ".tied"
+
+
 def load_run(path: Path, threads: int) -> Model:
     """A saved run as a model."""
     from tiedgraph.api import load

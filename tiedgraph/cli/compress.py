@@ -68,6 +68,8 @@ def compress(
 ) -> None:
     """Makes a soft-tied model small: clusters, re-tuning, entropy coding.
 
+    Where no candidate keeps the budget the best one is written, and the exit code is 1.
+
     Example: tiedgraph compress runs/soft -o small.tied --data train.npz --validate test.npz
     """
     from tiedgraph.compression.file import SUFFIX, save
@@ -110,6 +112,8 @@ def compress(
     )
     save(found.model, output)
     _report(found, output, budget, format)
+    if not found.within:
+        raise typer.Exit(1)
 
 
 def _percent(text: str) -> float:

@@ -18,6 +18,7 @@ from tiedgraph.cli.common import (
     checked,
     data_of,
     defined,
+    is_trained,
     load_run,
     say,
     show,
@@ -54,7 +55,7 @@ def explain(
     from tiedgraph.explain import explain as explain_graph
     from tiedgraph.explain import explain_text
 
-    if file.is_dir() or file.suffix == ".tied":
+    if is_trained(file):
         model = load_run(file, 1)
         if data:
             _conflicts(model, data, name, format)

@@ -7,11 +7,26 @@ from typing import Annotated
 
 import typer
 
-from tiedgraph.cli.common import Define, File, Format, Output, checked, defined, say, show
+from tiedgraph.cli.common import (
+    Define,
+    Format,
+    Output,
+    checked,
+    defined,
+    is_trained,
+    load_run,
+    say,
+    show,
+)
 
 
 def graph(
-    file: File,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A .tie file, or a run, whose mixtures are told too.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="A .svg, .html or .dot file.", show_default=False),
@@ -23,6 +38,7 @@ def graph(
 
     Example: tiedgraph graph lenet5.tie -o lenet5.svg
     """
+    from tiedgraph.explain.mixtures import components_text, mixtures
     from tiedgraph.export.dot import dot
     from tiedgraph.export.svg import html, svg
     from tiedgraph.runtime.folder import write_file
@@ -30,7 +46,15 @@ def graph(
     writers = {".svg": svg, ".html": html, ".dot": dot}
     if output.suffix not in writers:
         raise typer.BadParameter(f"-o takes a {', '.join(writers)} file, not '{output}'")
-    text = writers[output.suffix](checked(file, defined(define), format))
+    if is_trained(file):
+        model = load_run(file, 1)
+        states = {
+            report.name: components_text(report, indent="")
+            for report in mixtures(model.checked, model.mixtures)
+        }
+        text = writers[output.suffix](model.checked, states)
+    else:
+        text = writers[output.suffix](checked(file, defined(define), format))
     write_file(output, text.encode())
     say(f"wrote {output}")
     show(format, "", {"output": str(output), "bytes": len(text.encode())})

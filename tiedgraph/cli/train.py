@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from tiedgraph.model import Model
     from tiedgraph.passes.settings import LoadSettings
 
 from tiedgraph.cli.common import (
@@ -176,6 +177,7 @@ def train(
             watch.close()
             say(str(error))
             raise typer.Exit(error.exit_code) from None
+        _plot(model, place)
     _report(graph, place, history, measured_on, format)
 
 
@@ -188,6 +190,17 @@ def _own(file: Path, loading: LoadSettings, use: int) -> Any:
     }
     name = (loading.train, loading.validate)[use]
     return by_task or (None if name is None else file.parent / name)
+
+
+def _plot(model: Model, place: Path) -> None:
+    """The mixtures of soft ties over training as a picture in the run, if there is matplotlib."""
+    from tiedgraph.plot.mixture import can_plot, plot_mixtures
+    from tiedgraph.runtime.checkpoint import MIXTURES, PLOT
+    from tiedgraph.runtime.folder import write_file
+
+    if model.checked.mixtures and can_plot():
+        path = place / PLOT
+        write_file(path, plot_mixtures(model, (place / MIXTURES).read_bytes(), path))
 
 
 def _report(

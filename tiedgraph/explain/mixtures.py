@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from tiedgraph.ir.graph import Graph, Mixture, Tie
+from tiedgraph.render import table
 from tiedgraph.runtime.mixture import MixtureState
 from tiedgraph.ties.mixture import PARTS, Learned, MixtureSettings
 
@@ -114,7 +115,7 @@ def _gaussians(count: int) -> str:
     return "one Gaussian" if count == 1 else f"{count} Gaussians"
 
 
-def component_rows(report: MixtureReport) -> list[list[str]]:
+def components_text(report: MixtureReport, indent: str = "  ") -> str:
     """A table of its components, with a heading."""
     rows = [["", "mean", "width", "proportion", "holds"]]
     for component in report.state:
@@ -127,7 +128,7 @@ def component_rows(report: MixtureReport) -> list[list[str]]:
                 f"{component.held:,}",
             ]
         )
-    return rows
+    return table(rows, {1, 2, 3, 4}, indent)
 
 
 def brief(settings: MixtureSettings, state: MixtureState) -> str:

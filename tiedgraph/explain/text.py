@@ -8,8 +8,9 @@ from math import prod
 
 from tiedgraph.diagnostics import nearest
 from tiedgraph.explain.data import Explanation, ParameterReport, explain, listed
-from tiedgraph.explain.mixtures import MixtureReport, component_rows, mixture_rows
+from tiedgraph.explain.mixtures import MixtureReport, components_text, mixture_rows
 from tiedgraph.ir.graph import Graph
+from tiedgraph.render import table
 from tiedgraph.ties.mixture import PARTS
 
 
@@ -38,9 +39,9 @@ def explain_text(explanation: Explanation, name: str | None = None) -> str:
 
 def _mixture_text(report: MixtureReport) -> str:
     """A soft tie, and its components when it is trained."""
-    text = "drawn softly\n" + _table(mixture_rows(report))
+    text = "drawn softly\n" + table(mixture_rows(report))
     if report.state:
-        text += "\n\n" + _table(component_rows(report), right={1, 2, 3, 4})
+        text += "\n\n" + components_text(report)
     return text
 
 
@@ -52,7 +53,7 @@ def _windows_text(e: Explanation) -> str:
         [w.parameter, f"{w.numbers:,}", f"{w.places:,}", f"{w.connections:,}"] for w in e.windows
     ]
     told = f" at {lengths}" if lengths else ""
-    return f"what windows share, one sample{told}\n" + _table(rows, right={1, 2, 3})
+    return f"what windows share, one sample{told}\n" + table(rows, right={1, 2, 3})
 
 
 def explain_parameter(graph: Graph, name: str) -> str:
@@ -71,7 +72,7 @@ def _numbers_text(e: Explanation) -> str:
     ]
     if e.statistics:
         rows.append(["statistics", f"{e.statistics:,}", "besides, kept by their layers"])
-    return "numbers\n" + _table(rows, right={1})
+    return "numbers\n" + table(rows, right={1})
 
 
 def _ties_text(e: Explanation) -> str:
@@ -79,7 +80,7 @@ def _ties_text(e: Explanation) -> str:
         [tie.statement, tie.place, f"saves {tie.saves:,}" if tie.saves else "says nothing new"]
         for tie in e.ties
     ]
-    return "ties\n" + _table(rows)
+    return "ties\n" + table(rows)
 
 
 def _owners_text(e: Explanation) -> str:
@@ -96,7 +97,7 @@ def _owners_text(e: Explanation) -> str:
             + [shown[0] if shown else ""]
         )
         rows += [["", "", "", "", "", more] for more in shown[1:]]
-    return "who owns what\n" + _table(rows, right={2})
+    return "who owns what\n" + table(rows, right={2})
 
 
 def _read(param: ParameterReport) -> str:
@@ -123,9 +124,9 @@ def _memory_text(e: Explanation) -> str:
     ]
     return (
         "memory\n"
-        + _table(rows, right={1, 2})
+        + table(rows, right={1, 2})
         + f"\n\nwhat ties do not shrink: one sample forwards{at}\n"
-        + _table(rest, right={1, 2})
+        + table(rest, right={1, 2})
     )
 
 
@@ -169,26 +170,11 @@ def _parameter_text(p: ParameterReport) -> str:
     rows += _titled("shared with", p.shared_with)
     rows += _titled("entries", p.structure)
     rows += _titled("ties", p.ties)
-    return f"{p.name}\n" + _table(rows)
+    return f"{p.name}\n" + table(rows)
 
 
 def _titled(title: str, items: Iterable[str]) -> list[list[str]]:
     return [[title if i == 0 else "", item] for i, item in enumerate(items)]
-
-
-def _table(rows: list[list[str]], right: Iterable[int] = ()) -> str:
-    """Columns two spaces apart, those of `right` flush right, indented by two."""
-    columns = range(max(len(row) for row in rows))
-    wide = [max(len(row[i]) for row in rows if i < len(row)) for i in columns]
-    ends = set(right)
-    lines = []
-    for row in rows:
-        cells = [
-            f"{cell:>{wide[i]}}" if i in ends else f"{cell:<{wide[i]}}"
-            for i, cell in enumerate(row)
-        ]
-        lines.append(("  " + "  ".join(cells)).rstrip())
-    return "\n".join(lines)
 
 
 def _lines(items: Iterable[str]) -> str:

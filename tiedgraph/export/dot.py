@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tiedgraph.export.picture import picture
 from tiedgraph.export.svg import FILL, PALETTE
 from tiedgraph.ir.graph import Graph
@@ -13,9 +15,9 @@ def quote(text: str) -> str:
     return f'"{inner}"'
 
 
-def dot(graph: Graph) -> str:
-    """The picture of a checked graph as DOT text."""
-    what = picture(graph)
+def dot(graph: Graph, states: Mapping[str, str] | None = None) -> str:
+    """The picture of a checked graph as DOT text; states as for `svg`."""
+    what = picture(graph, states)
     colours = {g.letter: PALETTE[i % len(PALETTE)] for i, g in enumerate(what.groups)}
     lines = [
         f"digraph {quote(what.name)} {{",
@@ -41,6 +43,7 @@ def dot(graph: Graph) -> str:
         told = f"{group.letter}: {', '.join(group.members)}, saves {group.saved}"
         if group.soft:
             told = f"{group.letter} softly: {', '.join(group.members)}, {group.told}"
+            told = "\n".join([told, *group.state])
         lines.append(
             f"  {quote('tie ' + group.letter)} [shape=plaintext, style=filled, "
             f"fillcolor={quote(colours[group.letter])}, label={quote(told)}];"

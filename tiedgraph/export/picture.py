@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -31,6 +32,7 @@ class Group:
     """Parameters that read the same numbers, or one that reads its own through an index map.
 
     soft: parameters that are drawn from one mixture, whose name is the owner's; `told` says how.
+    state: lines of text about how training left it.
     """
 
     letter: str
@@ -39,6 +41,7 @@ class Group:
     saved: int
     soft: bool = False
     told: str = ""
+    state: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,12 @@ class Picture:
     groups: tuple[Group, ...]
 
 
-def picture(graph: Graph) -> Picture:
-    """The picture of a checked graph."""
-    groups = _groups(graph)
+def picture(graph: Graph, states: Mapping[str, str] | None = None) -> Picture:
+    """The picture of a checked graph.
+
+    states: text to tell with each soft tie, such as its components.
+    """
+    groups = _groups(graph, states)
     letters: dict[str, list[str]] = {}
     for group in groups:
         for member in group.members:
@@ -135,7 +141,7 @@ def _call(node: Node) -> str:
     return " ".join([node.op.removesuffix("_metric"), ", ".join(told)]).strip()
 
 
-def _groups(graph: Graph) -> list[Group]:
+def _groups(graph: Graph, states: Mapping[str, str] | None) -> list[Group]:
     """Storages with several readers, or with fewer numbers than their reader."""
     readers: dict[str, list[str]] = {}
     for param in graph.params.values():
@@ -154,7 +160,8 @@ def _groups(graph: Graph) -> list[Group]:
         count = mixture.settings.components
         from_what = "one Gaussian" if count == 1 else f"{count} Gaussians"
         told = f"{mixture.count:,} numbers from {from_what}"
-        groups.append(Group(_letter(len(groups)), mixture.id, own, 0, True, told))
+        state = tuple((states or {}).get(mixture.id, "").splitlines())
+        groups.append(Group(_letter(len(groups)), mixture.id, own, 0, True, told, state))
     return groups
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
 
@@ -24,9 +25,12 @@ NAMED = 4  # members that the legend names
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
-def svg(graph: Graph) -> str:
-    """The picture of a checked graph as SVG text; it needs nothing from outside."""
-    return draw(picture(graph))
+def svg(graph: Graph, states: Mapping[str, str] | None = None) -> str:
+    """The picture of a checked graph as SVG text; it needs nothing from outside.
+
+    states: text to tell with each soft tie in the legend, such as its components.
+    """
+    return draw(picture(graph, states))
 
 
 def draw(what: Picture) -> str:
@@ -159,19 +163,25 @@ def _legend(groups: tuple[Group, ...], top: float) -> tuple[list[str], float, fl
             told = f"{group.owner} draws {', '.join(group.members[:NAMED])}{more}: {group.told}"
         lines.append(_badge(group.letter, i, 28, y - 12, group.soft))
         lines.append(f'<text x="56" y="{y:.1f}" fill="#3b4653">{escape(told)}</text>')
-        wide = max(wide, 56 + len(told) * LETTER + 28)
+        for line in group.state:
+            y += LINE
+            lines.append(
+                f'<text x="56" y="{y:.1f}" fill="#3b4653" xml:space="preserve">'
+                f"{escape(line)}</text>"
+            )
+        wide = max(wide, 56 + max(map(len, [told, *group.state])) * LETTER + 28)
     return lines, y + 20 - top, wide
 
 
-def html(graph: Graph) -> str:
-    """The picture in a page of its own that drags and zooms; it loads nothing."""
+def html(graph: Graph, states: Mapping[str, str] | None = None) -> str:
+    """The same picture in a page of its own that drags and zooms; it loads nothing."""
     name = escape(graph.name)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n'
         "<style>body{margin:0;background:#fff;overflow:hidden}"
         "@media(prefers-color-scheme:dark){body{background:#1b1f24}}"
         "svg{transform-origin:0 0;cursor:grab}</style></head>\n<body>\n"
-        + svg(graph)
+        + svg(graph, states)
         + "<script>\nconst s=document.querySelector('svg');let x=0,y=0,k=1,d=null;\n"
         "const p=()=>s.style.transform=`translate(${x}px,${y}px) scale(${k})`;\n"
         "addEventListener('wheel',e=>{e.preventDefault();const f=Math.exp(-e.deltaY/500);"

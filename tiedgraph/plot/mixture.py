@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ BINS = 160
 LINE, FILL, ZERO = "#0072b2", "#999999", "#d55e00"  # of the palette of Okabe and Ito
 
 
+def can_plot() -> bool:
+    """Whether matplotlib is there, which the extra `plot` installs."""
+    return find_spec("matplotlib") is not None
+
+
 def plot_mixtures(model: Model, history: bytes, path: Path) -> bytes:
     """A picture as the content of a file of the path's kind: svg, png or pdf.
 
@@ -28,10 +34,9 @@ def plot_mixtures(model: Model, history: bytes, path: Path) -> bytes:
     """
     if not model.checked.mixtures:
         raise RunError("the model has no soft tie to plot")
-    try:
-        import matplotlib
-    except ImportError:
-        raise RunError("plots need matplotlib: pip install 'tiedgraph[plot]'") from None
+    if not can_plot():
+        raise RunError("plots need matplotlib: pip install 'tiedgraph[plot]'")
+    import matplotlib
     from matplotlib.figure import Figure
 
     rows = list(csv.DictReader(io.StringIO(history.decode())))

@@ -43,7 +43,11 @@ from tiedgraph.runtime.train import Position, Snapshot
 Array = np.ndarray[Any, np.dtype[Any]]
 PARAMETERS, OPTIMIZER, STATE = "parameters.safetensors", "optimizer.safetensors", "state.json"
 HISTORY, METRICS, MIXTURES = "history.csv", "metrics.json", "mixtures.csv"
-RESERVED = (PARAMETERS, OPTIMIZER, STATE, HISTORY, METRICS, MIXTURES, folder.MANIFEST, folder.LOCK)
+PLOT = "mixtures.svg"
+RESERVED = (
+    *(PARAMETERS, OPTIMIZER, STATE, HISTORY, METRICS, MIXTURES, PLOT),
+    *(folder.MANIFEST, folder.LOCK),
+)
 NOW = "now/"  # before names of numbers that training goes on from, where others are the best
 
 
