@@ -1,96 +1,81 @@
-"""LeNet-5: forward, backward and momentum SGD on a batch of 64, float32."""
+"""LeNet-5: a training step at several batch sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-BATCH = 64
-TITLE = f"LeNet-5 training step, batch {BATCH}, float32"
+from tests.benchmarks.harness import Case
+from tests.benchmarks.peers import jax_columns, jax_conv, jax_cross_entropy, jax_steps, torch_steps
+
 MODEL = Path(__file__).parents[2] / "examples/lenet5/lenet5.tie"
+TITLE = "LeNet-5 training step"
 # Multiply-adds of a sample forwards; backwards twice that, without the gradient of the images.
-FORWARD = 2 * (784 * 6 * 25 + 100 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)
-FLOPS = BATCH * (3 * FORWARD - 2 * 784 * 6 * 25)
+FORWARD = 784 * 6 * 25 + 100 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
+FLOPS = 2 * (3 * FORWARD - 784 * 6 * 25)
+TARGETS = {1: 8, 16: 6, 64: 5, 256: 4}
 
-Step = Callable[[], float]
+
+def cases(threads: int) -> list[Case]:
+    return [Case(f"batch {n}", FLOPS * n, steps(n, threads), at_least=TARGETS[n]) for n in TARGETS]
 
 
-def data() -> tuple[np.ndarray, np.ndarray]:
+def data(batch: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    image = rng.random((BATCH, 1, 28, 28), np.float32)
-    return image, rng.integers(0, 10, BATCH)
+    image = rng.random((batch, 1, 28, 28), np.float32)
+    return {"image": image, "label": rng.integers(0, 10, batch)}
 
 
-def contenders(threads: int) -> dict[str, Step | None]:
+def steps(batch: int, threads: int) -> dict[str, Any]:
     import tiedgraph as tg
 
-    image, label = data()
-    model = tg.compile(MODEL, batch=BATCH, threads=threads)
-    start = model.parameters
-
-    def ours() -> float:
-        return model.step(image=image, label=label)
-
+    arrays = data(batch)
+    model = tg.compile(MODEL, batch=batch, threads=threads)
+    start = {name: array.copy() for name, array in model.parameters.items()}
+    losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}
     return {
-        "tiedgraph": ours,
-        "PyTorch eager": torch_step(start, image, label, threads, compiled=False),
-        "PyTorch compiled": torch_step(start, image, label, threads, compiled=True),
+        "tiedgraph": lambda: model.step(**arrays),
+        **torch_steps(torch_loss, start, arrays, threads),
+        **jax_steps(losses, start, arrays),
     }
 
 
-def torch_step(
-    start: dict[str, np.ndarray], image: np.ndarray, label: np.ndarray, threads: int, compiled: bool
-) -> Step | None:
-    try:
-        import torch
-        from torch import nn
-        from torch.nn import functional as F
-    except ImportError:
-        return None
-    torch.set_num_threads(threads)
+def torch_loss(p: Any, x: Any) -> Any:
+    from torch import tanh
+    from torch.nn import functional as F
 
-    class Subsample(nn.Module):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor(start[f"{name}.weight"]).reshape(-1, 1, 1))
-            self.bias = nn.Parameter(torch.tensor(start[f"{name}.bias"]).reshape(-1, 1, 1))
+    def subsampled(v: Any, name: str) -> Any:
+        weight, bias = p[f"{name}.weight"], p[f"{name}.bias"]
+        return 4 * F.avg_pool2d(v, 2) * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return 4 * F.avg_pool2d(x, 2) * self.weight + self.bias
+    h = tanh(F.conv2d(x["image"], p["c1.weight"], p["c1.bias"], padding=2))
+    h = tanh(subsampled(h, "s2"))
+    h = tanh(F.conv2d(h, p["c3.weight"], p["c3.bias"]))
+    h = tanh(subsampled(h, "s4")).flatten(1)
+    for name in ("f5", "f6"):
+        h = tanh(F.linear(h, p[f"{name}.weight"], p[f"{name}.bias"]))
+    return F.cross_entropy(F.linear(h, p["logits.weight"], p["logits.bias"]), x["label"])
 
-    def filled(layer: nn.Module, name: str) -> nn.Module:
-        with torch.no_grad():
-            layer.weight.copy_(torch.tensor(start[f"{name}.weight"]))
-            layer.bias.copy_(torch.tensor(start[f"{name}.bias"]))
-        return layer
 
-    net = nn.Sequential(
-        filled(nn.Conv2d(1, 6, 5, padding=2), "c1"),
-        nn.Tanh(),
-        Subsample("s2"),
-        nn.Tanh(),
-        filled(nn.Conv2d(6, 16, 5), "c3"),
-        nn.Tanh(),
-        Subsample("s4"),
-        nn.Tanh(),
-        nn.Flatten(),
-        filled(nn.Linear(400, 120), "f5"),
-        nn.Tanh(),
-        filled(nn.Linear(120, 84), "f6"),
-        nn.Tanh(),
-        filled(nn.Linear(84, 10), "logits"),
-    )
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, foreach=True)
-    x, y = torch.tensor(image), torch.tensor(label)
-    called = torch.compile(net) if compiled else net
+def jax_loss(conv: Any) -> Any:
+    def loss(p: Any, x: Any) -> Any:
+        from jax.numpy import tanh
 
-    def step() -> float:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(called(x), y)
-        loss.backward()
-        optimiser.step()
-        return float(loss.detach())
+        def subsampled(v: Any, name: str) -> Any:
+            n, c, rows, columns = v.shape
+            sums = v.reshape(n, c, rows // 2, 2, columns // 2, 2).sum((3, 5))
+            weight, bias = p[f"{name}.weight"], p[f"{name}.bias"]
+            return sums * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)
 
-    return step
+        h = tanh(conv(x["image"], p["c1.weight"], pad=2) + p["c1.bias"][:, None, None])
+        h = tanh(subsampled(h, "s2"))
+        h = tanh(conv(h, p["c3.weight"]) + p["c3.bias"][:, None, None])
+        h = tanh(subsampled(h, "s4"))
+        h = h.reshape(h.shape[0], -1)
+        for name in ("f5", "f6"):
+            h = tanh(h @ p[f"{name}.weight"].T + p[f"{name}.bias"])
+        return jax_cross_entropy(h @ p["logits.weight"].T + p["logits.bias"], x["label"])
+
+    return loss

@@ -34,6 +34,23 @@ CASES = {
         over_time(f(2, TIME), attrs=_conv1d(channels=3, stride=(2,)), lengths=(5, 3, 17, 6)),
         over_time(f(5, TIME), attrs={"channels": 7, "window": (1,)}),
     ],
+    "rnn": [
+        Case((f(3, 7),), {"units": 5}),
+        over_time(f(2, TIME), attrs={"units": 4, "activation": "relu", "reverse": True}),
+        over_time(f(3, TIME), attrs={"units": 6, "last": True, "bias": False}),
+    ],
+    "gru": [
+        Case((f(3, 6),), {"units": 5}),
+        over_time(f(2, TIME), attrs={"units": 4, "reverse": True}),
+        over_time(f(3, TIME), attrs={"units": 6, "last": True}),
+        over_time(f(4, TIME), attrs={"units": 3, "bias": False, "reverse": True, "last": True}),
+    ],
+    "lstm": [
+        Case((f(3, 6),), {"units": 5}),
+        over_time(f(2, TIME), attrs={"units": 4, "reverse": True}),
+        over_time(f(3, TIME), attrs={"units": 6, "last": True}),
+        over_time(f(4, TIME), attrs={"units": 3, "bias": False, "reverse": True, "last": True}),
+    ],
     "conv2d": [
         Case((f(1, 3, 3),), _conv2d(channels=1)),
         Case((f(2, 7, 9),), _conv2d(channels=5)),

@@ -57,7 +57,19 @@ def _embeddings(count: int, *label: Type, margin: float) -> list[Case]:
     ]
 
 
+_SPELT = (
+    {"time": 7, "width": 3},
+    {"time": 1, "width": 1},
+    {"time": 3, "width": 1},
+    {"time": 9, "width": 4},
+)
 CASES = {
+    "ctc": [
+        Case((f(4, 6), c(3, 2))),
+        Case((f(2, 7), c(1, 3))),
+        over_time(f(5, TIME), c(4, 1)),
+        Case((f(6, TIME), c(5, WIDTH)), {}, (), _SPELT),
+    ],
     "mse": _numbers(2),
     "mae": _numbers(2),
     "huber": [*_numbers(2), *_numbers(2, delta=0.4)],

@@ -52,6 +52,13 @@ CASES: dict[str, tuple[str, str, dict[str, str]]] = {
     "dense beside its input": ("float[13]", "dense(h, 13) + h", {}),
     "conv1d beside its input": ("float[3, time]", "conv1d(h, 3, window=3, pad=same) + h", {}),
     "conv2d beside its input": ("float[5, 7, 9]", "conv2d(h, 5, window=3, pad=1) + h", {}),
+    "rnn": ("float[3, time]", "rnn(h, 5)", {}),
+    "rnn beside its input": ("float[3, time]", "rnn(h, 3, activation=relu) + h", {}),
+    "gru": ("float[3, time]", "gru(h, 5, reverse=true)", {}),
+    "gru, the last state": ("float[3, time]", "gru(h, 4, last=true)", {}),
+    "lstm": ("float[3, time]", "lstm(h, 5)", {}),
+    "lstm, the last state": ("float[3, time]", "lstm(h, 4, reverse=true, last=true)", {}),
+    "lstm upon another": ("float[3, time]", "lstm(h, 4) |> upper: lstm(3)", {}),
     "tanh": ("float[3, time]", "tanh(h)", {}),
     "sigmoid": ("float[5]", "sigmoid(h)", {}),
     "relu": ("float[5]", "relu(h)", {}),
@@ -114,6 +121,7 @@ CASES: dict[str, tuple[str, str, dict[str, str]]] = {
     "contrastive": ("float[3]", "tanh(h)", {"more": "target t: class[2]", "loss": "contrastive(y, square(h), t)"}),  # noqa: E501
     "triplet": ("float[3]", "tanh(h)", {"loss": "triplet(y, square(h), 2 * h)"}),
     "gaussian_nll": ("float[3]", "tanh(h)", {"more": "target t: float[3]", "loss": "gaussian_nll(y, 0.3 * h, t)"}),  # noqa: E501
+    "ctc": ("float[4, 9]", "conv1d(h, 6, window=1)", {"more": "target t: class[5, 3]", "loss": "ctc(y, t)"}),  # noqa: E501
     "two losses and a value used twice": ("float[3]", "tanh(h) * h", {"loss": "mean(y) weight 0.5\nloss mean(square(h))"}),  # noqa: E501
     "metrics": ("float[4, time]", "conv1d(h, 6, window=1)", {"more": "target t: class[6, time]\ntarget u: float[6, time]", "loss": "cross_entropy(y, t)\nmetric accuracy(y, t)\nmetric error(y, t)\nmetric mse(y, u)\nmetric rmse(y, u)\nmetric mae(y, u)\nmetric arv(y, u)"}),  # noqa: E501
 }  # fmt: skip

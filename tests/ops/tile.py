@@ -40,6 +40,8 @@ class Tiles(Emitter):
         self.dtype = dtype
         self.accumulate = accumulate
         self.rows: list[Row] = []
+        self.op = prepared.op
+        self.keeping: Buffer | None = None
         self.size = 0
         self.numbers = 0
         self.statistics: dict[str, int] = {}
@@ -81,6 +83,13 @@ class Tiles(Emitter):
 
     def scratch(self, elements: int) -> Buffer:
         return self._place((elements,))
+
+    def kept(self) -> Buffer:
+        if self.keeping is None:
+            assert self.op.keeps is not None
+            shapes = [buffer.shape for buffer in self.inputs]
+            self.keeping = self._place((self.op.keeps(self.attrs, shapes, self.made.shape),))
+        return self.keeping
 
     def statistic(self, name: str, count: int) -> int:
         if name not in self.statistics:

@@ -17,7 +17,7 @@ from tiedgraph.codegen import driver, kernels
 from tiedgraph.ir.graph import Node
 from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
-from tiedgraph.passes.memory import ALIGNMENT, Memory, Parameters, plan_memory, shares_memory
+from tiedgraph.passes.memory import ALIGNMENT, Memory, Parameters, keeps, plan_memory, shares_memory
 from tiedgraph.passes.schedule import Schedule
 
 
@@ -111,6 +111,11 @@ class NodeEmitter(Emitter):
         self._scratch += elements
         self._tape.peak = max(self._tape.peak, self._scratch)
         return result
+
+    def kept(self) -> Buffer:
+        memory = self._tape.memory
+        place = keeps(self._forward)
+        return Buffer(memory.values[place] * self.lanes, (memory.kept[place],))
 
     def statistic(self, name: str, count: int) -> int:
         return self._tape.statistic((self._forward.id, name), count)

@@ -329,7 +329,10 @@ def _windows(graph: Graph, lengths: Mapping[str, int]) -> Iterator[WindowReport]
         op = BY_NAME[node.op]
         if op.places is None or not node.params:
             continue
-        places = op.places(bind(graph.shape_of(node.outputs[0]), lengths))
+        places = op.places(
+            [bind(graph.shape_of(value), lengths) for value in node.inputs],
+            bind(graph.shape_of(node.outputs[0]), lengths),
+        )
         numbers = elements(graph.params[node.params[0]].shape)
         if places > 1:
             yield WindowReport(node.params[0], numbers, places, numbers * places)

@@ -5,6 +5,7 @@ from tiedgraph.ops.batch_norm import BATCH_NORM
 from tiedgraph.ops.contrast import CONTRASTING
 from tiedgraph.ops.convolution import CONV1D, CONV2D
 from tiedgraph.ops.cross_entropy import CROSS_ENTROPY
+from tiedgraph.ops.ctc import CTC
 from tiedgraph.ops.dropout import DROPOUT
 from tiedgraph.ops.internal import COLLECT, MASK, TOTAL
 from tiedgraph.ops.linear import DENSE
@@ -14,6 +15,7 @@ from tiedgraph.ops.metric import METRICS
 from tiedgraph.ops.normalisation import NORMALISING
 from tiedgraph.ops.pointwise import POINTWISE
 from tiedgraph.ops.pooling import POOLING
+from tiedgraph.ops.recurrent import RECURRENT
 from tiedgraph.ops.reduction import REDUCTIONS
 from tiedgraph.ops.rules import Op
 from tiedgraph.ops.shape import SHAPES
@@ -26,9 +28,11 @@ OPS: tuple[Op, ...] = (
     DENSE,
     CONV1D,
     CONV2D,
+    *RECURRENT,
     *POINTWISE,
     *ARITHMETIC,
     CROSS_ENTROPY,
+    CTC,
     *COMPARING,
     *CONTRASTING,
     *METRICS,

@@ -566,7 +566,7 @@ def emit_backward(emitter: Emitter) -> None:
         )
 
 
-def _gradient_tile(outputs: int, channels: int, wide: int) -> tuple[int, int, int]:
+def gradient_tile(outputs: int, channels: int, wide: int) -> tuple[int, int, int]:
     """Tile of outputs, channels and window columns, for at most 24 sums in registers."""
     k = next(k for k in (7, 5, 4, 3, 2, 1) if wide % k == 0)
     i = next(i for i in (4, 2, 1) if i == 1 or (i * k <= 6 and i <= channels))
@@ -582,7 +582,7 @@ def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -
     rows, columns = _plane(x)
     per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
     _, out_rows, out_columns = frame.output
-    tile = _gradient_tile(per_out, per_in, frame.window[1])
+    tile = gradient_tile(per_out, per_in, frame.window[1])
     plane = rows * columns * lanes
     for group in range(attrs.groups):
         first = group * per_out
@@ -610,11 +610,6 @@ def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -
 def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
     per_output = 2 * inputs[0][0] // attrs.groups * int(np.prod(attrs.window))
     return per_output * int(np.prod(output))
-
-
-def places(output: tuple[int, ...]) -> int:
-    """Positions of the window."""
-    return int(np.prod(output[1:]))
 
 
 def reads_past_the_end(attrs: Conv) -> float | None:
@@ -650,7 +645,7 @@ def _record(name: str, attrs: type, doc: str) -> Op:
         epilogue=True,
         padding=reads_past_the_end,
         flops=flops,
-        places=places,
+        places=lambda inputs, output: int(np.prod(output[1:])),
     )
 
 

@@ -347,7 +347,7 @@ SUBSAMPLE = Op(
     emit=_emit_subsample,
     emit_backward=_emit_subsample_backward,
     epilogue=True,
-    places=lambda output: elements(output[1:]),
+    places=lambda inputs, output: elements(output[1:]),
     flops=lambda attrs, inputs, output: elements(inputs[0]) + 2 * elements(output),
 )
 

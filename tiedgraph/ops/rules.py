@@ -206,6 +206,11 @@ class Emitter(ABC):
         """Memory of this tile for `elements` lane vectors, valid until this node's last row."""
 
     @abstractmethod
+    def kept(self) -> Buffer:
+        """Memory of this tile for as many lane vectors as the op `keeps`; forwards and backwards
+        the same."""
+
+    @abstractmethod
     def statistic(self, name: str, count: int) -> int:
         """Offset of `count` numbers of this node, in `gradient` (each shard adds to its own) and in
         `parameter` (where a `once` row leaves the total). The same name gives the same place,
@@ -271,8 +276,10 @@ class Op:
     larger_is_better: for metrics, such as accuracy.
     finish(sums): for metrics, from the sums over all samples of the op's output vector.
     flops(attrs, inputs, output): operations of one sample forwards, given bound shapes.
-    places(output): for layers that read the same parameters again and again, how many times in one
-      sample: once for each place of a window.
+    places(inputs, output): for layers that read the same parameters again and again, how many times
+      in one sample: once for each place of a window, or for each step.
+    keeps(attrs, inputs, output): lane vectors that the forward rows leave to the backward ones
+      besides inputs and output (`Emitter.kept`), given bound shapes.
     """
 
     name: str
@@ -300,5 +307,6 @@ class Op:
     finish: Callable[[Array], float] | None = None
     larger_is_better: bool = False
     flops: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
-    places: Callable[[tuple[int, ...]], int] | None = None
+    places: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
+    keeps: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
     spelling: str = ""

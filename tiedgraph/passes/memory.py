@@ -23,12 +23,14 @@ class Memory:
     """Offsets in an arena, in vectors (one number of each lane).
 
     values: offset of each value; values that share a place (aliases, sums in place) share it here.
+    kept: vectors that nodes leave to their backward nodes, by the name of the place (`keeps`).
     size: vectors of the arena without scratch.
     lives: first and last step at which each place is in use, for printing.
     """
 
     values: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]]
+    kept: Mapping[str, int]
     size: int
     lives: Mapping[str, tuple[int, int]]
 
@@ -38,6 +40,7 @@ def plan_memory(schedule: Schedule, lengths: Mapping[str, int]) -> Memory:
     graph = schedule.graph
     shapes = {name: bind(graph.shape_of(name), lengths) for name in graph.values}
     home = _homes(graph)
+    kept: dict[str, int] = {}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     end = len(schedule.order)
@@ -50,17 +53,31 @@ def plan_memory(schedule: Schedule, lengths: Mapping[str, int]) -> Memory:
             place = home[value]
             first.setdefault(place, step)
             last[place] = step
+        op = BY_NAME[node.op]
+        if op.keeps is not None:
+            maker = node.forward or node
+            place = home[keeps(maker)] = keeps(maker)
+            given = [shapes[value] for value in maker.inputs]
+            kept[place] = op.keeps(node.attrs, given, shapes[maker.outputs[0]])
+            first.setdefault(place, step)
+            last[place] = step
     for term in graph.outputs:
         if term.value in home:
             last[home[term.value]] = end
     sizes: dict[str, int] = {}
     for value, place in home.items():
         if place in first:
-            sizes[place] = max(sizes.get(place, 0), elements(shapes[value]))
+            size = kept[place] if place in kept else elements(shapes[value])
+            sizes[place] = max(sizes.get(place, 0), size)
     offsets, size = _first_fit(first, last, sizes)
     values = {value: offsets[place] for value, place in home.items() if place in offsets}
     lives = {place: (first[place], last[place]) for place in first}
-    return Memory(values, shapes, size, lives)
+    return Memory(values, shapes, kept, size, lives)
+
+
+def keeps(node: Node) -> str:
+    """The name of the place of what a forward node keeps for its backward node."""
+    return f"{node.id}, kept"
 
 
 def _homes(graph: Graph) -> dict[str, str]:
