@@ -75,7 +75,8 @@ def _model(
     model = Model(found.graph, origin, threads=threads, samples=samples)
     # Kernels are needed soon; those without run-time sizes can be had ready now.
     if not any(item.type.symbols for item in found.graph.data.values()):
-        model.program("train" if found.graph.losses else "predict").tape({})
+        program = model.program("train" if found.graph.losses else "predict")
+        program.tape(batch or program.schedule.lanes, {})
     return model
 
 

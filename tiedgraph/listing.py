@@ -186,14 +186,14 @@ def _operand(operand: int) -> str:
 
 
 def _kernels(plan: Schedule, tape: Tape) -> str:
-    uses = Counter(row.kernel for row in tape.rows)
+    uses = Counter((row.kernel, row.lanes) for row in tape.rows)
     users: dict[Any, list[str]] = {}
     for row in tape.rows:
         place = _place(plan.graph.nodes[row.node].span)
-        users.setdefault(row.kernel, []).append(place)
+        users.setdefault((row.kernel, row.lanes), []).append(place)
     parts = [f"kernels of {plan.graph.name}: {len(uses)}, {plan.dtype}"]
-    for kernel, count in uses.items():
-        places = ", ".join(dict.fromkeys(filter(None, users[kernel])))
-        key = kernels.key(kernel, plan.dtype)
+    for (kernel, lanes), count in uses.items():
+        places = ", ".join(dict.fromkeys(filter(None, users[kernel, lanes])))
+        key = kernels.key(kernel, plan.dtype, lanes)
         parts.append(f"\n# {kernel.name}: {count} rows, for {places}; {key}\n{kernel.source}")
     return "\n".join(parts)

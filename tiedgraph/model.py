@@ -486,7 +486,7 @@ class Model:
         for mode in modes:
             program = self.program(mode)
             lengths = some_lengths(program.schedule.graph)
-            tape = program.tape(lengths)
+            tape = program.tape(program.schedule.lanes, lengths)
             told[mode] = {
                 "rows": len(tape.rows),
                 "kernels": len({row.kernel for row in tape.rows}),

@@ -16,7 +16,7 @@ target label: class[10]
 a = conv1d(frames, 8, window=3) |> tanh
 b = conv1d(subsample(a, 2), 16, window=5) |> tanh
 c = conv1d(subsample(b, 2), 32, window=5) |> tanh
-logits = dense(sum(c, axis=1), 10)
+logits = dense(sum(c, over=1), 10)
 loss cross_entropy(logits, label)
 train { optimizer = sgd(rate=0.001, momentum=0.9) }
 """

@@ -11,7 +11,8 @@ from tile import cut, fill_of, outside, run
 
 from tiedgraph.ir.types import bind
 
-BATCHES = (1, 3, 16, 17)
+# Samples, and whether each has a tile of its own.
+BATCHES = ((1, False), (3, False), (16, False), (17, False), (3, True))
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
 
 
@@ -83,12 +84,14 @@ def test_kernels(name: str, case: Case, dtype: str) -> None:
     if prepared.op.emit is None:
         pytest.skip("no kernels: its output is its input")
     masked = fill_of(prepared) is not None
-    for count in BATCHES:
+    for count, single in BATCHES:
         samples, lengths, params, given = _batch(prepared, dtype, count)
         outputs, by_input, by_param = _expected(prepared, samples, params, given)
         backward = given if prepared.op.backward else None
-        for accumulate in (False, True) if backward and count == BATCHES[-1] else (False,):
-            found = run(prepared, dtype, samples, lengths, params, backward, accumulate)
+        for accumulate in (False, True) if backward and count in (17, 3) else (False,):
+            found = run(
+                prepared, dtype, samples, lengths, params, backward, accumulate, single=single
+            )
             if not accumulate:
                 scale = _scale(outputs)
                 for output, expected in zip(found.output, outputs, strict=True):

@@ -18,7 +18,7 @@ from tiedgraph.codegen import kernels
 from tiedgraph.ir.types import bind
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
 
-Row = tuple[Kernel | None, tuple[int, ...], bool]
+Row = tuple[Kernel | None, tuple[int, ...], bool, int]
 
 
 @dataclass
@@ -33,9 +33,18 @@ class Result:
 class Tiles(Emitter):
     """All tiles of one batch, each with its own memory; rows run on all before the next row."""
 
-    def __init__(self, prepared: Prepared, dtype: str, longest: Lengths, accumulate: bool) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        dtype: str,
+        longest: Lengths,
+        accumulate: bool,
+        single: bool = False,
+    ) -> None:
         self.attrs = prepared.attrs
-        self.lanes = 64 // np.dtype(dtype).itemsize
+        lanes = 64 // np.dtype(dtype).itemsize
+        self.lanes = 1 if single else lanes
+        self.widths = (lanes, lanes // 2, lanes // 4, 1) if single else (lanes,)
         self.epilogue = ()
         self.dtype = dtype
         self.accumulate = accumulate
@@ -98,14 +107,19 @@ class Tiles(Emitter):
         return self.statistics[name]
 
     def sum_statistic(self, name: str, count: int) -> None:
-        self.rows.append((None, (self.statistic(name, count), count), True))
+        self.rows.append((None, (self.statistic(name, count), count), True, self.lanes))
 
     def call(
-        self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False
+        self,
+        kernel: Kernel,
+        *operands: int,
+        once: bool = False,
+        update: bool = False,
+        lanes: int | None = None,
     ) -> None:
         assert all(isinstance(o, int) for o in operands)
         if not update:
-            self.rows.append((kernel, operands, once))
+            self.rows.append((kernel, operands, once, lanes or self.lanes))
 
 
 def run(
@@ -117,15 +131,17 @@ def run(
     given: Sequence[Array] | None,
     accumulate: bool = False,
     longest: Lengths | None = None,
+    single: bool = False,
 ) -> Result:
     """Forwards, and backwards from `given`, over a batch of samples with their implicit inputs.
 
     longest: what run-time sizes are padded to; the longest of the batch where None.
+    single: with one sample a tile.
     """
     if longest is None:
         longest = {name: max(n[name] for n in lengths) for name in lengths[0]}
     random = np.random.default_rng(9)
-    tiles = Tiles(prepared, dtype, longest, accumulate)
+    tiles = Tiles(prepared, dtype, longest, accumulate, single)
     op = prepared.op
     assert op.emit is not None
     op.emit(tiles)
@@ -165,9 +181,9 @@ def run(
             for i, buffer in tiles.grads.items():
                 if accumulate:
                     _lane(arena, buffer, lane, lanes)[...] = float(i + 1)
-    entries = [k and kernels.entry(k, dtype) for k, _, _ in tiles.rows]
+    entries = [k and kernels.entry(k, dtype, lanes) for k, _, _, lanes in tiles.rows]
     output: list[Array] = []
-    for index, ((kernel, operands, once), entry) in enumerate(
+    for index, ((kernel, operands, once, _), entry) in enumerate(
         zip(tiles.rows, entries, strict=True)
     ):
         if index == forward_rows:

@@ -23,6 +23,7 @@ import llvmlite.binding as llvm
 
 from tiedgraph.codegen import cache
 from tiedgraph.ops.rules import Kernel
+from tiedgraph.passes.schedule import LANES
 
 # int32 kernel(void* result, void** exception, T* activation, T* parameter, T* gradient, int64*)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 6)
@@ -52,20 +53,24 @@ def _toolchain() -> str:
 _PIPELINE = 1  # counts up when this file changes what comes out of the same text
 
 
-def key(kernel: Kernel, dtype: str) -> str:
+def key(kernel: Kernel, dtype: str, lanes: int = 0) -> str:
     """The name of a kernel's machine code in the cache."""
-    return hashlib.sha256(f"{_toolchain()}\n{dtype}\n{kernel.source}".encode()).hexdigest()[:40]
+    kind = f"{dtype}x{lanes or LANES[dtype]}"
+    return hashlib.sha256(f"{_toolchain()}\n{kind}\n{kernel.source}".encode()).hexdigest()[:40]
 
 
-def addresses(kernels: Iterable[Kernel], dtype: str) -> list[int]:
-    """Machine addresses of kernels, compiled or loaded as needed; valid for the process's life."""
+def addresses(kernels: Iterable[Kernel], dtype: str, lanes: int = 0) -> list[int]:
+    """Machine addresses of kernels, compiled or loaded as needed; valid for the process's life.
+
+    lanes: numbers in a vector; as many as fit into 64 bytes by default.
+    """
     with _lock:
-        return [_address(kernel, dtype) for kernel in kernels]
+        return [_address(kernel, dtype, lanes or LANES[dtype]) for kernel in kernels]
 
 
-def entry(kernel: Kernel, dtype: str) -> Any:
+def entry(kernel: Kernel, dtype: str, lanes: int = 0) -> Any:
     """A kernel as a function of four addresses, which runs without the interpreter lock."""
-    return at(addresses([kernel], dtype)[0])
+    return at(addresses([kernel], dtype, lanes)[0])
 
 
 @cache_forever
@@ -74,12 +79,12 @@ def at(address: int) -> Any:
     return partial(ENTRY(address), _IGNORED, _IGNORED)
 
 
-def _address(kernel: Kernel, dtype: str) -> int:
-    name = key(kernel, dtype)
+def _address(kernel: Kernel, dtype: str, lanes: int) -> int:
+    name = key(kernel, dtype, lanes)
     if name not in _addresses:
         payload = cache.read(name)
         if payload is None:
-            payload = _compile(kernel, dtype, name)
+            payload = _compile(kernel, dtype, lanes, name)
             cache.write(name, payload)
         engine = _engine()
         engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
@@ -110,13 +115,13 @@ def _checked(kernel: Kernel) -> str:
     return kernel.source
 
 
-def _compile(kernel: Kernel, dtype: str, name: str) -> bytes:
+def _compile(kernel: Kernel, dtype: str, lanes: int, name: str) -> bytes:
     global compiled_here
     from numba import njit, types
 
     from tiedgraph.lanes import math, vector
 
-    scope: dict[str, Any] = {**vector.names(dtype), **math.names(dtype)}
+    scope: dict[str, Any] = {**vector.names(dtype, lanes), **math.names(dtype)}
     exec(compile(_checked(kernel), f"<kernel {kernel.name}>", "exec"), scope)  # noqa: S102
     pointer = vector.pointer_to(dtype)
     arguments = (pointer, pointer, pointer, vector.INT64_POINTER)

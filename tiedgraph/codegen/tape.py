@@ -28,6 +28,7 @@ class Row:
     node: str
     kernel: Kernel
     operands: tuple[int, ...]
+    lanes: int
     once: bool = False
     update: bool = False
 
@@ -62,6 +63,7 @@ class Tape:
     sums: int
     stride: int
     dtype: str
+    lanes: int
     lengths: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -75,6 +77,7 @@ class NodeEmitter(Emitter):
         self._scratch = tape.memory.size
         self.attrs = node.attrs
         self.lanes = tape.schedule.lanes
+        self.widths = tape.schedule.widths
         self.epilogue = node.epilogue
 
     def _buffer(self, value: str) -> Buffer:
@@ -124,9 +127,15 @@ class NodeEmitter(Emitter):
         self._tape.sum_statistic(self._node.id, self.statistic(name, count), count)
 
     def call(
-        self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False
+        self,
+        kernel: Kernel,
+        *operands: int,
+        once: bool = False,
+        update: bool = False,
+        lanes: int | None = None,
     ) -> None:
-        row = Row(self._node.id, kernel, tuple(int(o) for o in operands), once, update)
+        wide = self.lanes if lanes is None else lanes
+        row = Row(self._node.id, kernel, tuple(int(o) for o in operands), wide, once, update)
         self._tape.rows.append(row)
 
 
@@ -153,7 +162,8 @@ class TapeWriter:
 
     def sum_statistic(self, node: str, offset: int, count: int) -> None:
         """One row that sums the shards into the parameter array and clears them."""
-        self.rows.append(Row(node, driver.SUM_SHARDS, (offset, count), once=True))
+        lanes = self.schedule.lanes
+        self.rows.append(Row(node, driver.SUM_SHARDS, (offset, count), lanes, once=True))
 
 
 def write_tape(
@@ -189,10 +199,13 @@ def write_tape(
     for row in rows:
         starts.append(len(flat))
         flat.extend(row.operands)
-    distinct = list(dict.fromkeys(row.kernel for row in rows))
-    address = dict(zip(distinct, kernels.addresses(distinct, schedule.dtype), strict=True))
+    address = {
+        (kernel, wide): kernels.addresses([kernel], schedule.dtype, wide)[0]
+        for kernel, wide in dict.fromkeys((row.kernel, row.lanes) for row in rows)
+    }
     table = np.array(
-        [[address[row.kernel], start] for row, start in zip(rows, starts, strict=True)], np.int64
+        [[address[row.kernel, row.lanes], at] for row, at in zip(rows, starts, strict=True)],
+        np.int64,
     ).reshape(-1, 2)
     return Tape(
         rows,
@@ -205,6 +218,7 @@ def write_tape(
         writer.sums,
         stride,
         schedule.dtype,
+        lanes,
         dict(lengths),
     )
 

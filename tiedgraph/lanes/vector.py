@@ -1,7 +1,7 @@
 """The lane vector: one number of `LANES` samples in one register, as a Numba type.
 
-A vector is 64 bytes, 16 float32 or 8 float64: one AVX-512 register, which LLVM splits for narrower
-machines. `names(dtype)` gives everything that kernel text may use for one dtype. Multiply-adds are
+A vector is 64 bytes at most, 16 float32 or 8 float64: one AVX-512 register, which LLVM splits for
+narrower machines. `names(dtype, lanes)` gives everything that kernel text may use. Multiply-adds are
 `llvm.fmuladd` and no operation is flagged for reassociation, so that a kernel's result depends on
 its text alone.
 """
@@ -19,7 +19,6 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-VECTOR_BYTES = 64
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 INT64_POINTER = types.CPointer(types.int64)
@@ -28,9 +27,9 @@ INT64_POINTER = types.CPointer(types.int64)
 class LaneType(types.Type):
     """`lanes` numbers of one element type in one register."""
 
-    def __init__(self, element: types.Float) -> None:
+    def __init__(self, element: types.Float, lanes: int) -> None:
         self.element = element
-        self.lanes = VECTOR_BYTES // (element.bitwidth // 8)
+        self.lanes = lanes
         super().__init__(name=f"lane{self.lanes}x{element}")
 
 
@@ -62,16 +61,7 @@ class MaskModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
 
 
-LANE = {"float32": LaneType(types.float32), "float64": LaneType(types.float64)}
-MASK = {name: MaskType(lane.lanes) for name, lane in LANE.items()}
-
-
-def _lane_of(pointer: types.CPointer) -> LaneType:
-    return LANE[str(pointer.dtype)]
-
-
-def _mask_of(lane: LaneType) -> MaskType:
-    return MASK[str(lane.element)]
+ELEMENT = {"float32": types.float32, "float64": types.float64}
 
 
 # ---------------------------------------------------------------- building blocks of code
@@ -133,23 +123,25 @@ def _address(builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value, kind: i
 # ---------------------------------------------------------------- memory
 
 
-@intrinsic
-def load(typing: Any, pointer: Any, offset: Any) -> Any:
-    """The lane vector at `pointer[offset]`, of any alignment."""
-    lane = _lane_of(pointer)
+def _make_load(lane: LaneType) -> Any:
+    @intrinsic
+    def load(typing: Any, pointer: Any, offset: Any) -> Any:
+        """The lane vector at `pointer[offset]`, of any alignment."""
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.load(_address(builder, args[0], args[1], vector_ir(lane)))
-        value.align = lane.element.bitwidth // 8
-        return value
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            value = builder.load(_address(builder, args[0], args[1], vector_ir(lane)))
+            value.align = lane.element.bitwidth // 8
+            return value
 
-    return lane(pointer, types.intp), codegen
+        return lane(pointer, types.intp), codegen
+
+    return load
 
 
 @intrinsic
 def store(typing: Any, pointer: Any, offset: Any, value: Any) -> Any:
     """Writes a lane vector to `pointer[offset]`."""
-    lane = _lane_of(pointer)
+    lane = value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         instruction = builder.store(args[2], _address(builder, args[0], args[1], vector_ir(lane)))
@@ -267,45 +259,46 @@ def sum_lanes(typing: Any, x: Any) -> Any:
     return x.element(x), codegen
 
 
-@intrinsic
-def transpose(
-    typing: Any, source: Any, start: Any, stride: Any, target: Any, place: Any, step: Any
-) -> Any:
-    """Turns a square of LANES x LANES numbers over.
+def _make_transpose(lane: LaneType) -> Any:
+    @intrinsic
+    def transpose(
+        typing: Any, source: Any, start: Any, stride: Any, target: Any, place: Any, step: Any
+    ) -> Any:
+        """Turns a square of LANES x LANES numbers over.
 
-    Row r is read at `source[start + r * stride]`, column c written at `target[place + c * step]`.
-    """
-    lane = _lane_of(source)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer, first, row_stride, goal, goal_first, goal_stride = args
-        count, kind = lane.lanes, vector_ir(lane)
-        rows = []
-        for r in range(count):
-            offset = builder.add(first, builder.mul(row_stride, INT64(r)))
-            value = builder.load(_address(builder, pointer, offset, kind))
-            value.align = lane.element.bitwidth // 8
-            rows.append(value)
-        # Blocks of `half` change places between the rows of each pair, from single numbers up.
-        half = 1
-        while half < count:
+        Row r is read at `source[start + r * stride]`, column c written at `target[place + c * step]`.
+        """
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            pointer, first, row_stride, goal, goal_first, goal_stride = args
+            count, kind = lane.lanes, vector_ir(lane)
+            rows = []
             for r in range(count):
-                if not r & half:
-                    a, b = rows[r], rows[r + half]
-                    low = [k if not k & half else count + k - half for k in range(count)]
-                    high = [k + half if not k & half else count + k for k in range(count)]
-                    mask = ir.VectorType(INT32, count)
-                    rows[r] = builder.shuffle_vector(a, b, ir.Constant(mask, low))
-                    rows[r + half] = builder.shuffle_vector(a, b, ir.Constant(mask, high))
-            half *= 2
-        for c, value in enumerate(rows):
-            offset = builder.add(goal_first, builder.mul(goal_stride, INT64(c)))
-            written = builder.store(value, _address(builder, goal, offset, kind))
-            written.align = lane.element.bitwidth // 8
-        return context.get_dummy_value()
+                offset = builder.add(first, builder.mul(row_stride, INT64(r)))
+                value = builder.load(_address(builder, pointer, offset, kind))
+                value.align = lane.element.bitwidth // 8
+                rows.append(value)
+            # Blocks of `half` change places between the rows of each pair, from single numbers up.
+            half = 1
+            while half < count:
+                for r in range(count):
+                    if not r & half:
+                        a, b = rows[r], rows[r + half]
+                        low = [k if not k & half else count + k - half for k in range(count)]
+                        high = [k + half if not k & half else count + k for k in range(count)]
+                        mask = ir.VectorType(INT32, count)
+                        rows[r] = builder.shuffle_vector(a, b, ir.Constant(mask, low))
+                        rows[r + half] = builder.shuffle_vector(a, b, ir.Constant(mask, high))
+                half *= 2
+            for c, value in enumerate(rows):
+                offset = builder.add(goal_first, builder.mul(goal_stride, INT64(c)))
+                written = builder.store(value, _address(builder, goal, offset, kind))
+                written.align = lane.element.bitwidth // 8
+            return context.get_dummy_value()
 
-    whole = types.intp
-    return types.void(source, whole, whole, target, whole, whole), codegen
+        whole = types.intp
+        return types.void(source, whole, whole, target, whole, whole), codegen
+
+    return transpose
 
 
 # ---------------------------------------------------------------- operators
@@ -333,7 +326,7 @@ def _register_binary(symbol: Any, make: Callable[[Any, Any, Any], Any], compares
             lane = _operands(args)
             if lane is None or len(args) != 2:
                 return None
-            result = _mask_of(lane) if compares else lane
+            result = MaskType(lane.lanes) if compares else lane
             return signature(result, *(types.unliteral(a) for a in args))
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -494,12 +487,12 @@ def pointer_to(dtype: str) -> types.CPointer:
 
 
 @lru_cache
-def names(dtype: str) -> dict[str, Any]:
-    """Everything kernel text may use for `dtype`, by name."""
-    lane = LANE[dtype]
+def names(dtype: str, lanes: int) -> dict[str, Any]:
+    """Everything kernel text may use for vectors of `lanes` numbers, by name."""
+    lane = LaneType(ELEMENT[dtype], lanes)
     return {
         "LANES": lane.lanes,
-        "load": load,
+        "load": _make_load(lane),
         "store": store,
         "number": number,
         "broadcast": _make_broadcast(lane),
@@ -512,7 +505,7 @@ def names(dtype: str) -> dict[str, Any]:
         "minimum": minimum,
         "select": select,
         "sum_lanes": sum_lanes,
-        "transpose": transpose,
+        "transpose": _make_transpose(lane),
         "ITEM": lane.element.bitwidth // 8,
         "addressed": addressed,
         "address": _make_address(lane),

@@ -175,10 +175,13 @@ class Emitter(ABC):
     """Given to `emit` and `emit_backward`: addresses of this node's data, and the tape to write.
 
     All shapes are numbers here: run-time sizes are bound before emission.
+    lanes: samples of a tile. Where it is 1, a value is a plain array, and kernels may be called with
+      wider vectors along an axis that lies in order: of `widths` numbers, the widest first.
     """
 
     attrs: Any
     lanes: int
+    widths: tuple[int, ...]
     epilogue: tuple[str, ...]
 
     @abstractmethod
@@ -222,12 +225,18 @@ class Emitter(ABC):
 
     @abstractmethod
     def call(
-        self, kernel: Kernel, *operands: int, once: bool = False, update: bool = False
+        self,
+        kernel: Kernel,
+        *operands: int,
+        once: bool = False,
+        update: bool = False,
+        lanes: int | None = None,
     ) -> None:
         """One row of the tape.
 
         once: run by one thread after all tiles came here (a barrier; no `activation`).
         update: only in training steps (such as running means), not in `value_and_grad`.
+        lanes: of the kernel's vectors, where they are not samples (`widths`).
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph
@@ -24,6 +24,22 @@ class Schedule:
     dtype: str
     lanes: int
     lane_axis: str = "samples"
+
+    @property
+    def single_below(self) -> int:
+        """The largest batch that runs with one sample a tile."""
+        return self.lanes // 2
+
+    def single(self) -> Schedule:
+        """The same for one sample a tile, whose own axes go along the lanes."""
+        return replace(self, lanes=1, lane_axis="each value's last axis")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Vectors that a plain array may be read with, the widest first."""
+        if self.lanes > 1:
+            return (self.lanes,)
+        return tuple(LANES[self.dtype] >> k for k in range(3)) + (1,)
 
 
 def schedule(graph: Graph, diagnostics: Diagnostics, dtype: str) -> Schedule:

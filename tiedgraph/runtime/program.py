@@ -13,6 +13,7 @@ import numpy as np
 from tiedgraph.codegen import driver, kernels
 from tiedgraph.codegen.tape import Stretch, Tape, write_tape
 from tiedgraph.ir.types import bind, elements
+from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.memory import ALIGNMENT, Parameters
 from tiedgraph.passes.schedule import Schedule
 from tiedgraph.runtime import team
@@ -96,11 +97,14 @@ class Numbers:
 class Program:
     """One schedule (training, evaluation or prediction), ready to run batches of any size.
 
+    Batches of up to `single_below` samples run with a sample a tile instead of one in each lane.
+
     Not safe for several threads at once; `tiedgraph.model` holds a lock.
     """
 
     def __init__(self, schedule: Schedule, numbers: Numbers, threads: int) -> None:
         self.schedule = schedule
+        self._single = schedule.single()
         self.numbers = numbers
         self.threads = threads
         self.dtype = schedule.dtype
@@ -108,18 +112,20 @@ class Program:
         self._shards = aligned(0, self.dtype)
         self._arenas = aligned(0, self.dtype)
         self.total = aligned(0, self.dtype)
-        self._walk, self._pack, self._unpack = kernels.addresses(
-            [driver.WALK, driver.PACK, driver.UNPACK], self.dtype
-        )
         nodes = schedule.graph.nodes.values()
         self._differentiates = any(node.role == "backward" for node in nodes)
 
-    def tape(self, lengths: Mapping[str, int], update: bool = True) -> Tape:
-        """The tape for these run-time lengths, made on first use."""
-        key = (update, *sorted(lengths.items()))
+    def form(self, samples: int) -> Schedule:
+        """The schedule for a batch of so many samples."""
+        return self._single if samples <= self.schedule.single_below else self.schedule
+
+    def tape(self, samples: int, lengths: Mapping[str, int], update: bool = True) -> Tape:
+        """The tape for so many samples of these run-time lengths, made on first use."""
+        schedule = self.form(samples)
+        key = (schedule.lanes, update, *sorted(lengths.items()))
         tape = self._tapes.get(key)
         if tape is None:
-            tape = write_tape(self.schedule, self.numbers.plan, lengths, update)
+            tape = write_tape(schedule, self.numbers.plan, lengths, update)
             self._tapes[key] = tape
             if len(self._tapes) > TAPES_KEPT:
                 self._tapes.popitem(last=False)
@@ -141,8 +147,8 @@ class Program:
         lengths: length of each run-time size in this batch.
         Returns the tape and the outputs by name, [samples, *shape].
         """
-        tape = self.tape(lengths, update)
-        lanes = self.schedule.lanes
+        tape = self.tape(samples, lengths, update)
+        lanes = tape.lanes
         tiles = -(-samples // lanes)
         self.numbers.reserve(tape.stride)
         if len(self._shards) < driver.SHARDS * tape.stride:
@@ -182,13 +188,14 @@ class Program:
                 goes.ctypes.data,
                 len(goes),
             )
-            team.run([self._job(jobs[i], 0 if whole else i * arena) for i in range(workers)])
+            walk = _mover(driver.WALK, tape)
+            team.run([self._job(walk, jobs[i], 0 if whole else i * arena) for i in range(workers)])
         return tape, outputs
 
-    def _job(self, job: Array, arena: int) -> team.Job:
+    def _job(self, walk: int, job: Array, arena: int) -> team.Job:
         item = self._arenas.itemsize
         return (
-            self._walk,
+            walk,
             self._arenas.ctypes.data + arena * item,
             self.numbers.array.ctypes.data,
             self._shards.ctypes.data,
@@ -197,19 +204,20 @@ class Program:
 
     def _run_once(self, tape: Tape, stretch: Stretch) -> None:
         for row in range(stretch.first, stretch.last):
-            kernel = kernels.entry(tape.rows[row].kernel, self.dtype)
+            kernel = kernels.entry(tape.rows[row].kernel, self.dtype, tape.rows[row].lanes)
             operands = tape.operands.ctypes.data + 8 * int(tape.table[row, 1])
             kernel(0, self.numbers.array.ctypes.data, self._shards.ctypes.data, operands)
 
     def _incoming(self, tape: Tape, batch: Mapping[str, Array]) -> Array:
         rows = []
+        pack = _mover(driver.PACK, tape)
         for name, item in self.schedule.graph.data.items():
             if name in tape.memory.values:
                 array = batch[name]
                 count = elements(tape.memory.shapes[name])
-                place = tape.memory.values[name] * self.schedule.lanes
+                place = tape.memory.values[name] * tape.lanes
                 fill = int(item.role == "weight")
-                rows.append((self._pack, array.ctypes.data, place, count, fill))
+                rows.append((pack, array.ctypes.data, place, count, fill))
         return np.array(rows, np.int64).reshape(-1, 5)
 
     def _outgoing(
@@ -217,14 +225,15 @@ class Program:
     ) -> tuple[dict[str, Array], Array]:
         outputs: dict[str, Array] = {}
         rows = []
+        unpack = _mover(driver.UNPACK, tape)
         graph = self.schedule.graph
         for term in graph.outputs:
             if term.value not in tape.memory.values:
                 continue
             shape = bind(graph.shape_of(term.value), lengths)
             result = np.empty((samples, *shape), self.dtype)
-            place = tape.memory.values[term.value] * self.schedule.lanes
-            rows.append((self._unpack, result.ctypes.data, place, elements(shape), 0))
+            place = tape.memory.values[term.value] * tape.lanes
+            rows.append((unpack, result.ctypes.data, place, elements(shape), 0))
             outputs[term.name] = result
         return outputs, np.array(rows, np.int64).reshape(-1, 5)
 
@@ -235,7 +244,7 @@ class Program:
         """
         if len(self.total) < tape.stride:
             self.total = aligned(tape.stride, self.dtype)
-        tiles = -(-samples // self.schedule.lanes)
+        tiles = -(-samples // tape.lanes)
         used = 1
         while used < min(tiles, driver.SHARDS):
             used *= 2
@@ -252,6 +261,10 @@ class Program:
         if self._differentiates and self.numbers.has_maps:
             self.numbers.contract(self.total)
         return self.total
+
+
+def _mover(kernel: Kernel, tape: Tape) -> int:
+    return kernels.addresses([kernel], tape.dtype, tape.lanes)[0]
 
 
 def split_blocks(begin: int, end: int, parts: int) -> list[tuple[int, int]]:
