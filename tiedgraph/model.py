@@ -79,6 +79,9 @@ class Model:
         }
         for drawn in self._mixtures.values():
             drawn.start()
+        self._declared = tuple(
+            name for name, item in graph.data.items() if item.role in ("input", "target")
+        )
         self._tasks = {term.task for term in graph.losses if term.task}
         self._reached_by: dict[tuple[str, ...], frozenset[str]] = {}
         self._epoch = inf  # before and after training, soft ties have their last strength
@@ -154,9 +157,8 @@ class Model:
     def _prepare(
         self, program: Program, arrays: Mapping[str, Any], key: tuple[int, int] = (0, 0)
     ) -> Batch:
-        declared = [n for n, d in self.checked.data.items() if d.role in ("input", "target")]
-        arrays = full_names(arrays, declared)
-        return prepare(program.schedule.graph, arrays, self.dtype, key, declared)
+        arrays = full_names(arrays, self._declared)
+        return prepare(program.schedule.graph, arrays, self.dtype, key, self._declared)
 
     def _sums(self, tape: Tape, total: Array, samples: int) -> dict[str, Array]:
         """What `total` and `collect` nodes summed, by node; with tasks, over how many samples."""
@@ -180,7 +182,7 @@ class Model:
         with self._lock:
             self._needs_loss()
             self._epoch = epoch
-            before = self.numbers.array[self._statistics]
+            before = self.numbers.array[self._statistics] if self._statistics.size else None
             try:
                 sums, total = self._train(arrays, update=True)
                 if not np.isfinite(_loss(sums)):
@@ -192,7 +194,8 @@ class Model:
                 for drawn in self._mixtures.values():
                     drawn.bound()
             except RunError:
-                self.numbers.array[self._statistics] = before
+                if before is not None:
+                    self.numbers.array[self._statistics] = before
                 raise
             self.steps += 1
             return sums

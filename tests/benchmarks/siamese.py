@@ -27,7 +27,11 @@ def steps(batch: int, threads: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     arrays = {name: rng.random((batch, 1, 28, 28), np.float32) for name in "ab"}
     arrays["same"] = np.arange(batch) % 2
-    text = MODEL.read_text().partition("data {")[0].replace("adam(rate=0.002)", "sgd(rate=0.001, momentum=0.9)")
+    text = (
+        MODEL.read_text()
+        .partition("data {")[0]
+        .replace("adam(rate=0.002)", "sgd(rate=0.001, momentum=0.9)")
+    )
     model = tg.compile_text(text, batch=batch, threads=threads)
     start = {name: array.copy() for name, array in model.free.items()}
     losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}

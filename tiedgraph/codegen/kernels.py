@@ -32,6 +32,7 @@ _IGNORED = ctypes.addressof(_ignored)
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
+_found: dict[tuple[Kernel, str, int], int] = {}
 compiled_here = 0  # kernels that this process had to compile, for reports and tests
 
 
@@ -64,8 +65,15 @@ def addresses(kernels: Iterable[Kernel], dtype: str, lanes: int = 0) -> list[int
 
     lanes: numbers in a vector; as many as fit into 64 bytes by default.
     """
-    with _lock:
-        return [_address(kernel, dtype, lanes or LANES[dtype]) for kernel in kernels]
+    wide = lanes or LANES[dtype]
+    found = []
+    for kernel in kernels:
+        address = _found.get((kernel, dtype, wide))
+        if address is None:
+            with _lock:
+                address = _found[kernel, dtype, wide] = _address(kernel, dtype, wide)
+        found.append(address)
+    return found
 
 
 def entry(kernel: Kernel, dtype: str, lanes: int = 0) -> Any:

@@ -1,9 +1,9 @@
 """The lane vector: one number of `LANES` samples in one register, as a Numba type.
 
 A vector is 64 bytes at most, 16 float32 or 8 float64: one AVX-512 register, which LLVM splits for
-narrower machines. `names(dtype, lanes)` gives everything that kernel text may use. Multiply-adds are
-`llvm.fmuladd` and no operation is flagged for reassociation, so that a kernel's result depends on
-its text alone.
+narrower machines. `names(dtype, lanes)` gives everything that kernel text may use. Multiply-adds
+are `llvm.fmuladd` and no operation is flagged for reassociation, so that a kernel's result
+depends on its text alone.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class MaskModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
 
 
-ELEMENT = {"float32": types.float32, "float64": types.float64}
+ELEMENT: dict[str, Any] = {"float32": types.float32, "float64": types.float64}
 
 
 # ---------------------------------------------------------------- building blocks of code
@@ -266,8 +266,10 @@ def _make_transpose(lane: LaneType) -> Any:
     ) -> Any:
         """Turns a square of LANES x LANES numbers over.
 
-        Row r is read at `source[start + r * stride]`, column c written at `target[place + c * step]`.
+        Row r is read at `source[start + r * stride]`, column c written at
+        `target[place + c * step]`.
         """
+
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             pointer, first, row_stride, goal, goal_first, goal_stride = args
             count, kind = lane.lanes, vector_ir(lane)

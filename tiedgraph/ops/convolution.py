@@ -16,7 +16,7 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
 from tiedgraph.ops.rules import (
     Array,
     Buffer,
@@ -322,6 +322,47 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
     return Kernel(f"window_gradient_{outputs}_{channels}_{wide}", "\n".join(text) + "\n")
 
 
+@lru_cache
+def input_gradient_kernel(columns: int, wide: int) -> Kernel:
+    """dx[i, r, c + kx] += sum of w[o, i, ky, kx] d[o, r - ky, c], without a zero around d.
+
+    `columns` of d at a time, each with its whole window of `wide` numbers, so that the sums of
+    columns + wide - 1 inputs stay in registers over outputs and window rows. operand: for the first
+    wide - 1 of them whether they are added to what is there; for the others likewise.
+    """
+    spread = range(columns + wide - 1)
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, d, w = operand[0], operand[1], operand[2]",
+        "    inputs, rows, outputs, high = operand[3], operand[4], operand[5], operand[6]",
+        "    wo, wi, wy, wx = operand[7], operand[8], operand[9], operand[10]",
+        "    xi, xr, do, dr, made = operand[11], operand[12], operand[13], operand[14], operand[15]",
+        "    add_first, add_rest = operand[16], operand[17]",
+        "    for i in range(inputs):",
+        "        for r in range(rows):",
+        "            at = x + i * xi + r * xr",
+        *(f"            s{c} = broadcast(0.0)" for c in spread),
+        "            if add_first:",
+        *(f"                s{c} = load(activation, at + {c} * LANES)" for c in spread[: wide - 1]),
+        "            if add_rest:",
+        *(f"                s{c} = load(activation, at + {c} * LANES)" for c in spread[wide - 1 :]),
+        "            for ky in range(max(0, r - made + 1), min(high, r + 1)):",
+        "                given = d + (r - ky) * dr",
+        "                weight = w + i * wi + ky * wy",
+        "                for o in range(outputs):",
+        *(
+            f"                    w{k} = broadcast(parameter[weight + {k} * wx])"
+            for k in range(wide)
+        ),
+    ]
+    for c in range(columns):
+        text.append(f"                    v = load(activation, given + {c} * LANES)")
+        text += [f"                    s{c + k} = fma(v, w{k}, s{c + k})" for k in range(wide)]
+    text += ["                    given += do", "                    weight += wo"]
+    text += [f"            store(activation, at + {c} * LANES, s{c})" for c in spread]
+    return Kernel(f"input_gradient_{columns}_{wide}", "\n".join(text) + "\n")
+
+
 # Copies x[c, r, k] to y[c, top + r * down, left + k * right], zeros elsewhere; what falls outside
 # of y is left out.
 SPREAD = Kernel(
@@ -355,6 +396,7 @@ class Frame(NamedTuple):
     before: tuple[int, int]
     sizes: tuple[int, int, int]  # input channels, rows, columns
     output: tuple[int, int, int]
+    groups: int
 
 
 def _frame(attrs: Conv, given: Buffer, made: Buffer) -> Frame:
@@ -371,6 +413,7 @@ def _frame(attrs: Conv, given: Buffer, made: Buffer) -> Frame:
         two([padding(attrs, a) for a in range(rank)], 0),
         (given.shape[0], *two(given.shape[1:], 1)),
         (made.shape[0], *two(made.shape[1:], 1)),
+        attrs.groups,
     )
 
 
@@ -443,6 +486,19 @@ def choose_tile(outputs: int, columns: int) -> tuple[int, int]:
     return min((t for t in TILES if t[0] <= outputs and t[1] <= columns), key=cost)
 
 
+def vectors_along(
+    emitter: Emitter, count: int, stride: int, disjoint: bool
+) -> list[tuple[int, int, int]]:
+    """How `count` columns are made: (first, vectors, numbers in each).
+
+    Where lanes are samples, a vector a column. Else columns lie along the lanes, unless they read
+    columns that are a stride apart; the last vector reaches back unless all must be `disjoint`.
+    """
+    if emitter.lanes > 1 or stride > 1:
+        return [(0, count, emitter.lanes)]
+    return reaching(count, emitter.widths, disjoint)
+
+
 def _windows(
     emitter: Emitter,
     x: Buffer,
@@ -462,33 +518,33 @@ def _windows(
     many, rows, across = extents
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
-    o_best, c_best = choose_tile(many, across)
     add = start == ADD
-    o_stretches = covered(many, (o_best, 1), add)
-    c_stretches = covered(across, (c_best, 1), add)
     plane = (high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
-    for o, o_length, o_tile in o_stretches:
-        for c, c_length, c_tile in c_stretches:
-            emitter.call(
-                window_kernel(o_tile, c_tile, epilogue),
-                x.offset + c * stride[1] * lanes,
-                y.offset + (o * rows * across + c) * lanes,
-                at + o * strides[0],
-                bias[0] + o * bias[1] if bias else 0,
-                o_length,
-                rows,
-                c_length,
-                inputs,
-                *window,
-                *strides,
-                *plane,
-                stride[1] * lanes,
-                dilation[1] * lanes,
-                rows * across * lanes,
-                across * lanes,
-                bias[1] if bias else 0,
-                start,
-            )
+    for first, vectors, width in vectors_along(emitter, across, stride[1], add):
+        o_best, c_best = choose_tile(many, vectors)
+        for o, o_length, o_tile in covered(many, (o_best, 1), add):
+            for c, c_length, c_tile in covered(vectors, (c_best, 1), add):
+                emitter.call(
+                    window_kernel(o_tile, c_tile, epilogue),
+                    x.offset + (first + c * width) * stride[1],
+                    y.offset + o * rows * across * lanes + first + c * width,
+                    at + o * strides[0],
+                    bias[0] + o * bias[1] if bias else 0,
+                    o_length,
+                    rows,
+                    c_length,
+                    inputs,
+                    *window,
+                    *strides,
+                    *plane,
+                    stride[1] * width,
+                    dilation[1] * lanes,
+                    rows * across * lanes,
+                    across * lanes,
+                    bias[1] if bias else 0,
+                    start,
+                    lanes=width,
+                )
 
 
 def emit(emitter: Emitter) -> None:
@@ -540,8 +596,12 @@ def emit_backward(emitter: Emitter) -> None:
     spans = [(frame.window[a] - 1) * frame.dilation[a] for a in range(2)]
     target = (frame.sizes[1] + spans[0], frame.sizes[2] + spans[1])
     before = (spans[0] - frame.before[0], spans[1] - frame.before[1])
-    spread = _spread(emitter, grad, frame.output, target, before, frame.stride)
     per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
+    if _scatters(emitter, frame):
+        for group in range(attrs.groups):
+            _scatter(emitter, frame, group, grad, into, (weight.offset, strides), add)
+        return
+    spread = _spread(emitter, grad, frame.output, target, before, frame.stride)
     last = (frame.window[0] - 1) * strides[2] + (frame.window[1] - 1) * strides[3]
     plane_in = into.elements // frame.sizes[0] * emitter.lanes
     spread = Buffer(spread.offset, (frame.output[0], *target))
@@ -566,6 +626,52 @@ def emit_backward(emitter: Emitter) -> None:
         )
 
 
+WIDEST = 7  # windows whose sums, with four columns, stay in registers
+COLUMNS = (10, 8, 4, 2, 1)
+
+
+def _scatters(emitter: Emitter, frame: Frame) -> bool:
+    """Whether windows of outputs are spread over inputs, rather than gathered from zeros around.
+
+    For samples in lanes, and images without padding whose windows are next to each other.
+    """
+    plain = frame.stride == frame.dilation == (1, 1) and frame.before == (0, 0)
+    fits = frame.sizes[2] == frame.output[2] + frame.window[1] - 1
+    fits = fits and frame.sizes[1] == frame.output[1] + frame.window[0] - 1
+    return emitter.lanes > 1 and plain and fits and 1 < frame.window[1] <= WIDEST
+
+
+def _scatter(
+    emitter: Emitter,
+    frame: Frame,
+    group: int,
+    grad: Buffer,
+    into: Buffer,
+    weight: tuple[int, tuple[int, int, int, int]],
+    add: bool,
+) -> None:
+    lanes, groups = emitter.lanes, frame.groups
+    per_in, per_out = frame.sizes[0] // groups, frame.output[0] // groups
+    (_, rows, columns), (_, made, across) = frame.sizes, frame.output
+    x = into.offset + group * per_in * rows * columns * lanes
+    d = grad.offset + group * per_out * made * across * lanes
+    first = 0
+    widest = COLUMNS if frame.window[1] <= 5 else COLUMNS[1:]
+    for tile in widest:
+        while across - first >= tile:
+            emitter.call(
+                input_gradient_kernel(tile, frame.window[1]),
+                *(x + first * lanes, d + first * lanes),
+                weight[0] + group * per_out * weight[1][0],
+                *(per_in, rows, per_out, frame.window[0]),
+                *weight[1],
+                *(rows * columns * lanes, columns * lanes),
+                *(made * across * lanes, across * lanes, made),
+                *(int(add or first > 0), int(add)),
+            )
+            first += tile
+
+
 def gradient_tile(outputs: int, channels: int, wide: int) -> tuple[int, int, int]:
     """Tile of outputs, channels and window columns, for at most 24 sums in registers."""
     k = next(k for k in (7, 5, 4, 3, 2, 1) if wide % k == 0)
@@ -586,25 +692,27 @@ def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -
     plane = rows * columns * lanes
     for group in range(attrs.groups):
         first = group * per_out
-        emitter.call(
-            window_gradient_kernel(*tile),
-            x.offset + group * per_in * plane,
-            grad.offset + first * out_rows * out_columns * lanes,
-            weight.offset + first * strides[0],
-            per_out,
-            per_in,
-            *frame.window,
-            out_rows,
-            out_columns,
-            *strides,
-            plane,
-            frame.stride[0] * columns * lanes,
-            frame.dilation[0] * columns * lanes,
-            frame.stride[1] * lanes,
-            frame.dilation[1] * lanes,
-            out_rows * out_columns * lanes,
-            out_columns * lanes,
-        )
+        for c, vectors, width in vectors_along(emitter, out_columns, frame.stride[1], True):
+            emitter.call(
+                window_gradient_kernel(*tile),
+                x.offset + group * per_in * plane + c * frame.stride[1],
+                grad.offset + first * out_rows * out_columns * lanes + c,
+                weight.offset + first * strides[0],
+                per_out,
+                per_in,
+                *frame.window,
+                out_rows,
+                vectors,
+                *strides,
+                plane,
+                frame.stride[0] * columns * lanes,
+                frame.dilation[0] * columns * lanes,
+                frame.stride[1] * width,
+                frame.dilation[1] * lanes,
+                out_rows * out_columns * lanes,
+                out_columns * lanes,
+                lanes=width,
+            )
 
 
 def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:

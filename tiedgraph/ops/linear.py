@@ -15,7 +15,7 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Type, elements
-from tiedgraph.ops.pointwise import apply
+from tiedgraph.ops.pointwise import apply, forward_kernel
 from tiedgraph.ops.rules import (
     Array,
     Buffer,
@@ -25,6 +25,8 @@ from tiedgraph.ops.rules import (
     OpError,
     ParamBuffer,
     ParamSpec,
+    each_number,
+    pieces,
     setting,
 )
 
@@ -183,14 +185,92 @@ def outer_kernel(rows: int) -> Kernel:
     return Kernel(f"outer_{rows}", "\n".join(text) + "\n")
 
 
+# The same product for one sample, whose numbers lie in order: of rows that do, of columns that do,
+# and of two vectors.
+
+
+@lru_cache
+def dot_kernel(rows: int) -> Kernel:
+    """y = start + M x for one sample, where each row of M lies in order; `rows` rows at a time."""
+    every = range(rows)
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, y, m, b = operand[0], operand[1], operand[2], operand[3]",
+        "    rows, columns, row_stride, start = operand[4], operand[5], operand[6], operand[7]",
+        "    whole = columns // LANES * LANES",
+        f"    for first in range(0, rows, {rows}):",
+        f"        row = min(first, rows - {rows})",
+        "        w = m + row * row_stride",
+        *(f"        s{r} = broadcast(0.0)" for r in every),
+        "        for c in range(0, whole, LANES):",
+        "            v = load(activation, x + c)",
+        *(
+            f"            s{r} = fma(load(parameter, w + {r} * row_stride + c), v, s{r})"
+            for r in every
+        ),
+        *(f"        t{r} = sum_lanes(s{r})" for r in every),
+        "        for c in range(whole, columns):",
+        "            v1 = activation[x + c]",
+        *(f"            t{r} += parameter[w + {r} * row_stride + c] * v1" for r in every),
+        f"        if start == {BIAS}:",
+        *(f"            t{r} += parameter[b + row + {r}]" for r in every),
+        f"        elif start == {ADD}:",
+        *(f"            t{r} += activation[y + row + {r}]" for r in every),
+        *(f"        activation[y + row + {r}] = t{r}" for r in every),
+    ]
+    return Kernel(f"dot_{rows}", "\n".join(text) + "\n")
+
+
+@lru_cache
+def columns_kernel(vectors: int) -> Kernel:
+    """The same where each column of M lies in order; `vectors` vectors of rows at a time."""
+    every = range(vectors)
+    text = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, y, m, b = operand[0], operand[1], operand[2], operand[3]",
+        "    vectors, columns, column_stride, start = "
+        "operand[4], operand[5], operand[6], operand[7]",
+        f"    for first in range(0, vectors, {vectors}):",
+        f"        row = min(first, vectors - {vectors}) * LANES",
+        *(f"        s{k} = broadcast(0.0)" for k in every),
+        f"        if start == {BIAS}:",
+        *(f"            s{k} = load(parameter, b + row + {k} * LANES)" for k in every),
+        f"        elif start == {ADD}:",
+        *(f"            s{k} = load(activation, y + row + {k} * LANES)" for k in every),
+        "        w = m + row",
+        "        for c in range(columns):",
+        "            v = broadcast(activation[x + c])",
+        *(f"            s{k} = fma(load(parameter, w + {k} * LANES), v, s{k})" for k in every),
+        "            w += column_stride",
+        *(f"        store(activation, y + row + {k} * LANES, s{k})" for k in every),
+    ]
+    return Kernel(f"columns_{vectors}", "\n".join(text) + "\n")
+
+
+RANK_ONE = Kernel(
+    "rank_one",
+    """def kernel(activation, parameter, gradient, operand):
+    a, b, g, rows, vectors, row_stride = (
+        operand[0], operand[1], operand[2], operand[3], operand[4], operand[5])
+    for row in range(rows):
+        v = broadcast(activation[a + row])
+        at = g + row * row_stride
+        for c in range(vectors):
+            s = load(gradient, at + c * LANES)
+            store(gradient, at + c * LANES, fma(v, load(activation, b + c * LANES), s))
+""",
+)
+
+
 SUM_LANES = Kernel(
     "sum_lanes",
     """def kernel(activation, parameter, gradient, operand):
     x, g, rows, count, stride = operand[0], operand[1], operand[2], operand[3], operand[4]
+    step = operand[5]
     for row in range(rows):
         s = broadcast(0.0)
         for i in range(count):
-            s = s + load(activation, x + (row * count + i) * LANES)
+            s = s + load(activation, x + row * step + i * LANES)
         gradient[g + row * stride] += sum_lanes(s)
 """,
 )
@@ -211,6 +291,17 @@ def split(count: int, tiles: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 ROW_TILES = (8, 4, 2, 1)
+DOT_TILES = (4, 1)
+SUM_TILES = (8, 4, 2, 1)
+
+
+def reaching(count: int, widths: Sequence[int], add: bool) -> list[tuple[int, int, int]]:
+    """`pieces`, or the widest that fits with a last one that reaches back."""
+    if add:
+        return pieces(count, widths)
+    width = next(width for width in widths if width <= count)
+    whole, rest = divmod(count, width)
+    return [(0, whole, width), *([(count - width, 1, width)] if rest else [])]
 
 
 def covered(count: int, tiles: Sequence[int], add: bool) -> list[tuple[int, int, int]]:
@@ -237,6 +328,30 @@ def multiply(
     start = ADD if add else BIAS if bias is not None else ZERO
     bias_stride = bias.strides[0] if bias is not None else 0
     epilogue = () if turned else emitter.epilogue
+    if emitter.lanes == 1 and 1 in (row_stride, column_stride) and bias_stride in (0, 1):
+        at = bias.offset if bias is not None else 0
+        if column_stride == 1:
+            for first, length, tile in covered(rows, DOT_TILES, add):
+                place = matrix.offset + first * row_stride
+                operands = (x.offset, y.offset + first, place, at + first)
+                emitter.call(
+                    dot_kernel(tile),
+                    *(*operands, length, columns, row_stride, start),
+                    lanes=emitter.widths[0],
+                )
+        else:
+            for first, vectors, width in reaching(rows, emitter.widths, add):
+                for v, length, tile in covered(vectors, SUM_TILES, add):
+                    here = first + v * width
+                    operands = (x.offset, y.offset + here, matrix.offset + here, at + here)
+                    emitter.call(
+                        columns_kernel(tile),
+                        *(*operands, length, columns, column_stride, start),
+                        lanes=width,
+                    )
+        if epilogue:
+            each_number(emitter, forward_kernel(epilogue), (y.offset, y.offset), rows)
+        return
     for first, length, tile in covered(rows, ROW_TILES, add):
         emitter.call(
             matrix_kernel(tile, epilogue),
@@ -259,6 +374,15 @@ def add_outer(emitter: Emitter, a: Buffer, b: Buffer, target: ParamBuffer) -> No
     if row_stride == 1 and column_stride != 1:
         a, b, row_stride, column_stride = b, a, column_stride, row_stride
     rows, columns = a.elements, b.elements
+    if emitter.lanes == 1 and column_stride == 1:
+        for first, vectors, width in pieces(columns, emitter.widths):
+            place = target.offset + first
+            emitter.call(
+                RANK_ONE,
+                *(a.offset, b.offset + first, place, rows, vectors, row_stride),
+                lanes=width,
+            )
+        return
     width = -(-columns // emitter.lanes) * emitter.lanes
     turned = emitter.scratch(width + max(ROW_TILES))
     tile = next(tile for tile in ROW_TILES if tile <= rows)
@@ -278,9 +402,13 @@ def add_outer(emitter: Emitter, a: Buffer, b: Buffer, target: ParamBuffer) -> No
 def add_sums(emitter: Emitter, x: Buffer, target: ParamBuffer) -> None:
     """target[c] += sum of x[c, ...] over everything but its first axis, and over the samples."""
     rows = x.shape[0]
-    emitter.call(
-        SUM_LANES, x.offset, target.offset, rows, x.elements // max(rows, 1), target.strides[0]
-    )
+    count, step = x.elements // max(rows, 1), target.strides[0]
+    cut = [(0, count, emitter.lanes)]
+    if emitter.lanes == 1:
+        cut = pieces(count, (emitter.widths[0], 1))
+    for first, vectors, width in cut:
+        place, row = x.offset + first, count * emitter.lanes
+        emitter.call(SUM_LANES, place, target.offset, rows, vectors, step, row, lanes=width)
 
 
 def emit(emitter: Emitter) -> None:

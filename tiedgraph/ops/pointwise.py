@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tiedgraph.ir.types import Type, elements
-from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, bits, hidden
+from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, bits, each_number, hidden
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _emitters(
     def emit(emitter: Emitter) -> None:
         x, y = emitter.input(0), emitter.output()
         kernel = forward_kernel((name, *emitter.epilogue))
-        emitter.call(kernel, x.offset, y.offset, y.elements)
+        each_number(emitter, kernel, (x.offset, y.offset), y.elements)
 
     def emit_backward(emitter: Emitter) -> None:
         wanted = emitter.grad_input(0)
@@ -122,7 +122,8 @@ def _emitters(
         read = {"x": lambda: emitter.input(0).offset, "y": lambda: emitter.output().offset}
         at = read[function.uses]() if function.uses else 0
         given = emitter.grad_output().offset
-        emitter.call(backward_kernel(name), at, given, target.offset, target.elements, int(add))
+        places = (at, given, target.offset)
+        each_number(emitter, backward_kernel(name), places, target.elements, int(add))
 
     return emit, emit_backward
 

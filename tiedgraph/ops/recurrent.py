@@ -24,6 +24,7 @@ from tiedgraph.ir.types import Extent, Type
 from tiedgraph.ops.convolution import (
     choose_tile,
     gradient_tile,
+    vectors_along,
     window_gradient_kernel,
     window_kernel,
 )
@@ -361,22 +362,24 @@ def _multiply(
 
     x, y: where the first step is, and how far rows are apart.
     """
-    lanes = emitter.lanes
-    o_best, c_best = choose_tile(matrix.rows, across)
-    for o, o_length, o_tile in covered(matrix.rows, (o_best, 1), start == ADD):
-        for c, c_length, c_tile in covered(across, (c_best, 1), start == ADD):
-            emitter.call(
-                window_kernel(o_tile, c_tile, ()),
-                x[0] + c * lanes,
-                y[0] + o * y[1] + c * lanes,
-                matrix.offset + o * matrix.strides[0],
-                bias[0] + o * bias[1],
-                *(o_length, 1, c_length),
-                *(matrix.columns, 1, 1),
-                *(*matrix.strides, 0, 0),
-                *(x[1], 0, 0, lanes, 0),
-                *(y[1], 0, bias[1], start),
-            )
+    add = start == ADD
+    for first, vectors, width in vectors_along(emitter, across, 1, add):
+        o_best, c_best = choose_tile(matrix.rows, vectors)
+        for o, o_length, o_tile in covered(matrix.rows, (o_best, 1), add):
+            for c, c_length, c_tile in covered(vectors, (c_best, 1), add):
+                emitter.call(
+                    window_kernel(o_tile, c_tile, ()),
+                    x[0] + first + c * width,
+                    y[0] + o * y[1] + first + c * width,
+                    matrix.offset + o * matrix.strides[0],
+                    bias[0] + o * bias[1],
+                    *(o_length, 1, c_length),
+                    *(matrix.columns, 1, 1),
+                    *(*matrix.strides, 0, 0),
+                    *(x[1], 0, 0, width, 0),
+                    *(y[1], 0, bias[1], start),
+                    lanes=width,
+                )
 
 
 def _add_products(
@@ -385,15 +388,17 @@ def _add_products(
     """G[o, i] += sum over steps of d[o, t] x[i, t]."""
     if not across:
         return
-    emitter.call(
-        window_gradient_kernel(*gradient_tile(matrix.rows, matrix.columns, 1)),
-        *(x[0], d[0], matrix.offset),
-        *(matrix.rows, matrix.columns, 1, 1),
-        *(1, across),
-        *(*matrix.strides, 0, 0),
-        *(x[1], 0, 0, emitter.lanes, 0),
-        *(d[1], 0),
-    )
+    for first, vectors, width in vectors_along(emitter, across, 1, True):
+        emitter.call(
+            window_gradient_kernel(*gradient_tile(matrix.rows, matrix.columns, 1)),
+            *(x[0] + first, d[0] + first, matrix.offset),
+            *(matrix.rows, matrix.columns, 1, 1),
+            *(1, vectors),
+            *(*matrix.strides, 0, 0),
+            *(x[1], 0, 0, width, 0),
+            *(d[1], 0),
+            lanes=width,
+        )
 
 
 @dataclass(frozen=True)

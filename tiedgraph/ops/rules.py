@@ -175,8 +175,8 @@ class Emitter(ABC):
     """Given to `emit` and `emit_backward`: addresses of this node's data, and the tape to write.
 
     All shapes are numbers here: run-time sizes are bound before emission.
-    lanes: samples of a tile. Where it is 1, a value is a plain array, and kernels may be called with
-      wider vectors along an axis that lies in order: of `widths` numbers, the widest first.
+    lanes: samples of a tile. Where it is 1, a value is a plain array, and kernels may be called
+      with wider vectors along an axis that lies in order: of `widths` numbers, the widest first.
     """
 
     attrs: Any
@@ -238,6 +238,34 @@ class Emitter(ABC):
         update: only in training steps (such as running means), not in `value_and_grad`.
         lanes: of the kernel's vectors, where they are not samples (`widths`).
         """
+
+
+def pieces(count: int, widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Cuts `count` numbers that lie in order into (first, vectors, width), widest vectors first.
+
+    The last of `widths` must be 1.
+    """
+    found, first = [], 0
+    for width in widths:
+        vectors = (count - first) // width
+        if vectors:
+            found.append((first, vectors, width))
+            first += vectors * width
+    return found
+
+
+def each_number(
+    emitter: Emitter, kernel: Kernel, places: Sequence[int], count: int, *rest: int
+) -> None:
+    """Rows of a kernel that does the same to each of `count` vectors at the places.
+
+    Its operands are the places, the count and the rest.
+    """
+    if emitter.lanes > 1:
+        emitter.call(kernel, *places, count, *rest)
+        return
+    for first, vectors, width in pieces(count, (emitter.widths[0], 1)):
+        emitter.call(kernel, *(at + first for at in places), vectors, *rest, lanes=width)
 
 
 def bits(number: float) -> int:

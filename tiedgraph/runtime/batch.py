@@ -48,7 +48,7 @@ def prepare(
     found = {name: np.asarray(arrays[name]) for name in wanted}
     samples = _count_samples(found)
     lengths, valid = measure_lengths(graph, found, arrays, samples)
-    scale = load_settings(graph).scale
+    scale = load_settings(graph).scale if graph.loading else {}
     for name in scale:
         # Integers are raw numbers for certain; floats are taken as they are.
         if name in found and found[name].dtype.kind in "bui":
@@ -64,6 +64,8 @@ def prepare(
 
 def full_names(arrays: Mapping[str, Any], declared: Collection[str]) -> dict[str, Any]:
     """The arrays under the names of the model: `words` is also `tagging.words`."""
+    if all(name in declared for name in arrays):
+        return dict(arrays)
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         base = name.removesuffix(".length")
@@ -137,7 +139,7 @@ def measure_lengths(
                 known = valid.setdefault(size.symbol, (own.astype(np.int64), name))
                 if not np.array_equal(known[0], own):
                     raise DataError(f"'{known[1]}.length' and '{name}.length' differ")
-    least = _least(graph)
+    least = _least(graph) if padded else {}
     lengths, each = {}, {}
     for symbol, (length, name) in padded.items():
         own = valid.get(symbol, (np.full(samples, length, np.int64), name))[0]

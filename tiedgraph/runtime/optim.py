@@ -29,7 +29,7 @@ from tiedgraph.passes.settings import (
     TrainSettings,
 )
 from tiedgraph.runtime import team
-from tiedgraph.runtime.program import BLOCK, Numbers, aligned, split_blocks
+from tiedgraph.runtime.program import BLOCK, Numbers, address_of, aligned, split_blocks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -236,17 +236,12 @@ class Optimiser:
         end: int,
     ) -> None:
         (address,) = kernels.addresses([kernel], self.numbers.dtype)
-        rows = [
-            np.array([start, stop, *operands], np.int64)
-            for start, stop in split_blocks(begin, end, self.threads)
-        ]
-        numbers = self.numbers.array.ctypes.data
-        team.run(
-            [
-                (address, first.ctypes.data, numbers, gradient.ctypes.data, row.ctypes.data)
-                for row in rows
-            ]
+        rows = np.array(
+            [[start, stop, *operands] for start, stop in split_blocks(begin, end, self.threads)],
+            np.int64,
         )
+        places = (address_of(first), address_of(self.numbers.array), address_of(gradient))
+        team.run([(address, *places, address_of(row)) for row in rows])
 
     def _shrink(self, gradient: Array) -> float:
         """What the gradient is multiplied by so that its norm over storages is at most `clip`."""

@@ -31,6 +31,30 @@ def aligned(count: int, dtype: str) -> Array:
     return raw[start : start + count * item].view(dtype)
 
 
+def address_of(array: Array) -> int:
+    """Where an array's numbers lie."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a tape's threads are told for one number of samples (`key`, with where memory lies).
+
+    incoming, outgoing: rows of data that comes in and goes out, by `names` and `outputs`.
+    stretches: with the job of each thread; `rows` keeps what jobs point to.
+    """
+
+    tape: Tape
+    key: tuple[int, tuple[int, ...]]
+    names: list[str]
+    incoming: Array
+    outputs: list[tuple[str, tuple[int, ...]]]
+    outgoing: Array
+    stretches: list[tuple[Stretch, list[team.Job]]]
+    rows: list[Array]
+
+
 @dataclass(frozen=True)
 class _Map:
     """One parameter that is read through an index map, and the arrays its kernels read."""
@@ -109,6 +133,7 @@ class Program:
         self.threads = threads
         self.dtype = schedule.dtype
         self._tapes: OrderedDict[tuple[Any, ...], Tape] = OrderedDict()
+        self._plans: dict[int, _Plan] = {}
         self._shards = aligned(0, self.dtype)
         self._arenas = aligned(0, self.dtype)
         self.total = aligned(0, self.dtype)
@@ -148,6 +173,24 @@ class Program:
         Returns the tape and the outputs by name, [samples, *shape].
         """
         tape = self.tape(samples, lengths, update)
+        plan = self._plan(tape, samples)
+        if self.numbers.has_maps:
+            self.numbers.expand()
+        for row, name in enumerate(plan.names):
+            plan.incoming[row, 1] = address_of(batch[name])
+        outputs: dict[str, Array] = {}
+        for row, (name, shape) in enumerate(plan.outputs):
+            outputs[name] = np.empty((samples, *shape), self.dtype)
+            plan.outgoing[row, 1] = address_of(outputs[name])
+        for stretch, jobs in plan.stretches:
+            if stretch.once:
+                self._run_once(tape, stretch)
+            else:
+                team.run(jobs)
+        return tape, outputs
+
+    def _plan(self, tape: Tape, samples: int) -> _Plan:
+        """What the threads are told for so many samples; all but the data's addresses."""
         lanes = tape.lanes
         tiles = -(-samples // lanes)
         self.numbers.reserve(tape.stride)
@@ -160,47 +203,40 @@ class Program:
         needed = arena * (tiles if whole else workers)
         if len(self._arenas) < needed:
             self._arenas = aligned(needed, self.dtype)
-        if self.numbers.has_maps:
-            self.numbers.expand()
+        bases = tuple(map(address_of, (self._arenas, self.numbers.array, self._shards)))
+        known = self._plans.get(id(tape))
+        if known is not None and known.tape is tape and known.key == (samples, bases):
+            return known
 
-        incoming = self._incoming(tape, batch)
-        outputs, outgoing = self._outgoing(tape, samples, lengths)
+        names, incoming = self._incoming(tape)
+        told, outgoing = self._outgoing(tape)
+        walk = _mover(driver.WALK, tape)
+        stretches: list[tuple[Stretch, list[team.Job]]] = []
+        rows = []
         for stretch in tape.stretches or (Stretch(0, 0),):
-            if stretch.once:
-                self._run_once(tape, stretch)
-                continue
-            comes = incoming if not parallel or stretch == parallel[0] else incoming[:0]
-            goes = outgoing if not parallel or stretch == parallel[-1] else outgoing[:0]
+            comes = len(incoming) if not parallel or stretch == parallel[0] else 0
+            goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
             jobs = np.zeros((workers, len(driver.JOB)), np.int64)
             jobs[:, 0] = np.arange(workers)
             jobs[:, 1:] = (
-                workers,
-                tiles,
-                samples,
-                tape.stride,
-                arena if whole else 0,
-                tape.table.ctypes.data,
-                stretch.first,
-                stretch.last,
-                tape.operands.ctypes.data,
-                comes.ctypes.data,
-                len(comes),
-                goes.ctypes.data,
-                len(goes),
+                *(workers, tiles, samples, tape.stride, arena if whole else 0),
+                *(address_of(tape.table), stretch.first, stretch.last),
+                *(address_of(tape.operands), address_of(incoming), comes),
+                *(address_of(outgoing), goes),
             )
-            walk = _mover(driver.WALK, tape)
-            team.run([self._job(walk, jobs[i], 0 if whole else i * arena) for i in range(workers)])
-        return tape, outputs
-
-    def _job(self, walk: int, job: Array, arena: int) -> team.Job:
-        item = self._arenas.itemsize
-        return (
-            walk,
-            self._arenas.ctypes.data + arena * item,
-            self.numbers.array.ctypes.data,
-            self._shards.ctypes.data,
-            job.ctypes.data,
-        )
+            rows.append(jobs)
+            item = self._arenas.itemsize
+            places = [bases[0] + (0 if whole else i * arena) * item for i in range(workers)]
+            own = [
+                (walk, place, bases[1], bases[2], address_of(row))
+                for place, row in zip(places, jobs, strict=True)
+            ]
+            stretches.append((stretch, own))
+        plan = _Plan(tape, (samples, bases), names, incoming, told, outgoing, stretches, rows)
+        self._plans[id(tape)] = plan
+        while len(self._plans) > TAPES_KEPT:
+            del self._plans[next(iter(self._plans))]
+        return plan
 
     def _run_once(self, tape: Tape, stretch: Stretch) -> None:
         for row in range(stretch.first, stretch.last):
@@ -208,34 +244,30 @@ class Program:
             operands = tape.operands.ctypes.data + 8 * int(tape.table[row, 1])
             kernel(0, self.numbers.array.ctypes.data, self._shards.ctypes.data, operands)
 
-    def _incoming(self, tape: Tape, batch: Mapping[str, Array]) -> Array:
-        rows = []
+    def _incoming(self, tape: Tape) -> tuple[list[str], Array]:
+        """Which arrays come in, and rows that tell how; their addresses are filled in later."""
+        names, rows = [], []
         pack = _mover(driver.PACK, tape)
         for name, item in self.schedule.graph.data.items():
             if name in tape.memory.values:
-                array = batch[name]
                 count = elements(tape.memory.shapes[name])
                 place = tape.memory.values[name] * tape.lanes
-                fill = int(item.role == "weight")
-                rows.append((pack, array.ctypes.data, place, count, fill))
-        return np.array(rows, np.int64).reshape(-1, 5)
+                names.append(name)
+                rows.append((pack, 0, place, count, int(item.role == "weight")))
+        return names, np.array(rows, np.int64).reshape(-1, 5)
 
-    def _outgoing(
-        self, tape: Tape, samples: int, lengths: Mapping[str, int]
-    ) -> tuple[dict[str, Array], Array]:
-        outputs: dict[str, Array] = {}
-        rows = []
-        unpack = _mover(driver.UNPACK, tape)
+    def _outgoing(self, tape: Tape) -> tuple[list[tuple[str, tuple[int, ...]]], Array]:
+        """Names and shapes of what goes out, and rows that tell how."""
+        told, rows = [], []
         graph = self.schedule.graph
+        unpack = _mover(driver.UNPACK, tape)
         for term in graph.outputs:
-            if term.value not in tape.memory.values:
-                continue
-            shape = bind(graph.shape_of(term.value), lengths)
-            result = np.empty((samples, *shape), self.dtype)
-            place = tape.memory.values[term.value] * tape.lanes
-            rows.append((unpack, result.ctypes.data, place, elements(shape), 0))
-            outputs[term.name] = result
-        return outputs, np.array(rows, np.int64).reshape(-1, 5)
+            if term.value in tape.memory.values:
+                shape = bind(graph.shape_of(term.value), tape.lengths)
+                place = tape.memory.values[term.value] * tape.lanes
+                told.append((term.name, shape))
+                rows.append((unpack, 0, place, elements(shape), 0))
+        return told, np.array(rows, np.int64).reshape(-1, 5)
 
     def reduce(self, tape: Tape, samples: int) -> Array:
         """Sums the shards, clears them, and answers [parameters and statistics] of the batch.
@@ -251,13 +283,9 @@ class Program:
         begin = 0 if self._differentiates else self.numbers.plan.size
         (kernel,) = kernels.addresses([driver.reduce(used)], self.dtype)
         blocks = split_blocks(begin, tape.stride, self.threads)
-        jobs = [np.array([first, last, tape.stride], np.int64) for first, last in blocks]
-        team.run(
-            [
-                (kernel, self.total.ctypes.data, 0, self._shards.ctypes.data, job.ctypes.data)
-                for job in jobs
-            ]
-        )
+        rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
+        total, shards = address_of(self.total), address_of(self._shards)
+        team.run([(kernel, total, 0, shards, address_of(row)) for row in rows])
         if self._differentiates and self.numbers.has_maps:
             self.numbers.contract(self.total)
         return self.total
