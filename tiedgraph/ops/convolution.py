@@ -8,7 +8,7 @@ exchanged; only strides of the weight change, so tied views cost nothing here ei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from tiedgraph.ops.rules import (
     OpError,
     ParamBuffer,
     ParamSpec,
+    hidden,
     setting,
 )
 
@@ -41,6 +42,7 @@ class Conv1d:
     dilation: tuple[int, ...] = setting("sizes", (1,), rank=1, doc="steps between window entries")
     groups: int = setting("size", 1, doc="channels are cut into so many independent groups")
     bias: bool = setting("flag", True, doc="whether a bias is added")
+    timed: bool = hidden(False)
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,18 @@ class Conv2d:
     dilation: tuple[int, ...] = setting("sizes", (1, 1), rank=2, doc="steps between window entries")
     groups: int = setting("size", 1, doc="channels are cut into so many independent groups")
     bias: bool = setting("flag", True, doc="whether a bias is added")
+    timed: bool = hidden(False)
 
 
 Conv = Conv1d | Conv2d
 
 
 # ---------------------------------------------------------------- shapes
+
+
+def settle(attrs: Conv, types: Sequence[Type]) -> Conv:
+    """Notes whether there is a run-time size."""
+    return replace(attrs, timed=bool(types[0].symbols))
 
 
 def reach(attrs: Conv, axis: int) -> int:
@@ -336,8 +344,8 @@ def input_gradient_kernel(columns: int, wide: int) -> Kernel:
         "    x, d, w = operand[0], operand[1], operand[2]",
         "    inputs, rows, outputs, high = operand[3], operand[4], operand[5], operand[6]",
         "    wo, wi, wy, wx = operand[7], operand[8], operand[9], operand[10]",
-        "    xi, xr, do, dr, made = operand[11], operand[12], operand[13], operand[14], operand[15]",
-        "    add_first, add_rest = operand[16], operand[17]",
+        "    xi, xr, do, dr = operand[11], operand[12], operand[13], operand[14]",
+        "    made, add_first, add_rest = operand[15], operand[16], operand[17]",
         "    for i in range(inputs):",
         "        for r in range(rows):",
         "            at = x + i * xi + r * xr",
@@ -633,11 +641,13 @@ COLUMNS = (10, 8, 4, 2, 1)
 def _scatters(emitter: Emitter, frame: Frame) -> bool:
     """Whether windows of outputs are spread over inputs, rather than gathered from zeros around.
 
-    For samples in lanes, and images without padding whose windows are next to each other.
+    For samples in lanes, and images without padding whose windows are next to each other. The order
+    of its sums depends on the width, which therefore must not depend on the batch.
     """
     plain = frame.stride == frame.dilation == (1, 1) and frame.before == (0, 0)
     fits = frame.sizes[2] == frame.output[2] + frame.window[1] - 1
     fits = fits and frame.sizes[1] == frame.output[1] + frame.window[0] - 1
+    fits = fits and not emitter.attrs.timed
     return emitter.lanes > 1 and plain and fits and 1 < frame.window[1] <= WIDEST
 
 
@@ -743,6 +753,7 @@ def _record(name: str, attrs: type, doc: str) -> Op:
         category="layer",
         inputs=("x",),
         Attrs=attrs,
+        settle=settle,
         shape=shape,
         params=params,
         forward=forward,
