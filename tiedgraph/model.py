@@ -114,13 +114,15 @@ class Model:
                 self._programs[key] = Program(schedule, self.numbers, self.threads)
             return self._programs[key]
 
-    def _train(self, arrays: Mapping[str, Any], update: bool) -> tuple[dict[str, Array], Array]:
+    def _train(
+        self, arrays: Mapping[str, Any], update: bool, like: int = 0
+    ) -> tuple[dict[str, Array], Array]:
         """The sums of a batch, and the gradient, which the next call overwrites."""
         key = (self.seed, self.steps)
         sums: dict[str, Array] = {}
         total: Array | None = None
         for program, batch in self._batches("train", arrays, key):
-            tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update)
+            tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update, like)
             found = program.reduce(tape, batch.samples)
             sums |= self._sums(tape, found, batch.samples)
             if total is None:
@@ -173,18 +175,19 @@ class Model:
     # ------------------------------------------------------------ training and evaluation
 
     def train_batch(
-        self, arrays: Mapping[str, Any], rate: float, epoch: float = inf
+        self, arrays: Mapping[str, Any], rate: float, epoch: float = inf, like: int = 0
     ) -> dict[str, Array]:
         """One step of the optimiser at the given rate; answers the batch's sums before it.
 
-        epoch: epochs done, for the strength of soft ties.
+        epoch: epochs done, for the strength of soft ties. like: samples of the other batches, where
+          this is the last one and may be smaller; it then runs in the same way.
         """
         with self._lock:
             self._needs_loss()
             self._epoch = epoch
             before = self.numbers.array[self._statistics] if self._statistics.size else None
             try:
-                sums, total = self._train(arrays, update=True)
+                sums, total = self._train(arrays, update=True, like=like)
                 if not np.isfinite(_loss(sums)):
                     raise RunError(
                         f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
@@ -209,12 +212,15 @@ class Model:
             self._reached_by[key] = frozenset(reached(only_tasks(self.checked, key)))
         return self._reached_by[key]
 
-    def evaluate_batch(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        """The sums of one batch with dropout off and running statistics in use."""
+    def evaluate_batch(self, arrays: Mapping[str, Any], like: int = 0) -> dict[str, Array]:
+        """The sums of one batch with dropout off and running statistics in use.
+
+        like: as for `train_batch`.
+        """
         with self._lock:
             sums: dict[str, Array] = {}
             for program, batch in self._batches("evaluate", arrays):
-                tape, _ = program.run(batch.arrays, batch.samples, batch.lengths)
+                tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, like=like)
                 found = program.reduce(tape, batch.samples)
                 sums |= self._sums(tape, found, batch.samples)
             return sums | self._complexity(None)

@@ -1,8 +1,9 @@
 """The kernels that serve every program: the walk over a tape, data in and out, sums over shards.
 
 A *job* is a row of 64-bit integers that tells one thread what to do (`JOB` names its fields). Tiles
-are dealt to `SHARDS` shards, whatever the number of threads, and each shard has its own gradient
-buffer; shards are summed by a fixed pairwise tree. So no bit of a result depends on threads.
+are dealt to at most `SHARDS` shards, whatever the number of threads, and each shard has its own
+gradient buffer; shards are summed by a fixed pairwise tree. So no bit of a result depends on
+threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ SHARDS = 8
 JOB = (
     "first_shard",  # this thread's shards: first, first + step, ...
     "shard_step",
+    "shards",
     "tiles",
     "samples",
     "gradient_stride",  # numbers between two shards' buffers
@@ -55,7 +57,7 @@ WALK = Kernel(
     going = integers(outgoing)
     moved = words(8)
     shard = first_shard
-    while shard < {SHARDS}:
+    while shard < shards:
         tile = shard
         mine = address(addressed(gradient) + shard * gradient_stride * ITEM)
         while tile < tiles:
@@ -64,7 +66,7 @@ WALK = Kernel(
             for i in range(first_row, last_row):
                 call(row[2 * i], arena, parameter, mine, integers(operands + 8 * row[2 * i + 1]))
 {_moves("going", "outgoing_count")}
-            tile += {SHARDS}
+            tile += shards
         shard += shard_step
 """,
 )

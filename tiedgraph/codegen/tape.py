@@ -20,6 +20,8 @@ from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
 from tiedgraph.passes.memory import ALIGNMENT, Memory, Parameters, keeps, plan_memory, shares_memory
 from tiedgraph.passes.schedule import Schedule
 
+LARGE = 1 << 17  # numbers of a gradient that is summed over fewer shards
+
 
 @dataclass(frozen=True)
 class Row:
@@ -51,6 +53,7 @@ class Tape:
     statistics: for each (node, name), offset and count in the gradient; behind the parameters.
     sums: numbers of all statistics.
     stride: numbers from one shard's gradient to the next.
+    shards: how many there are; fewer where gradients are large, since all are summed in each step.
     """
 
     rows: tuple[Row, ...]
@@ -62,6 +65,7 @@ class Tape:
     statistics: Mapping[tuple[str, str], tuple[int, int]]
     sums: int
     stride: int
+    shards: int
     dtype: str
     lanes: int
     lengths: Mapping[str, int] = field(default_factory=dict)
@@ -217,6 +221,7 @@ def write_tape(
         writer.statistics,
         writer.sums,
         stride,
+        driver.SHARDS if stride <= LARGE else driver.SHARDS // 2,
         schedule.dtype,
         lanes,
         dict(lengths),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph
+from tiedgraph.ir.types import Extent, Shape
+from tiedgraph.ops import BY_NAME
 
 LANES = {"float32": 16, "float64": 8}  # numbers in 64 bytes
 
@@ -16,7 +18,7 @@ class Schedule:
 
     order: node ids, each after what it reads.
     lanes: numbers in a vector. lane_axis: what lies along it; with `samples` a tile has `lanes` of
-      them.
+      them. long: whether nearly all multiplications are along axes of several vectors.
     """
 
     graph: Graph
@@ -24,15 +26,21 @@ class Schedule:
     dtype: str
     lanes: int
     lane_axis: str = "samples"
+    long: bool = False
 
-    @property
-    def single_below(self) -> int:
-        """The largest batch that runs with one sample a tile."""
-        return self.lanes // 2
+    def form(self, samples: int) -> Schedule:
+        """The same for a batch of so many samples, whatever the number of threads.
 
-    def single(self) -> Schedule:
-        """The same for one sample a tile, whose own axes go along the lanes."""
-        return replace(self, lanes=1, lane_axis="each value's last axis")
+        Up to one tile's samples are cut into tiles of half the lanes, so that two threads have
+        work; cores that do two vectors of half the length at once are as fast with them. A single
+        sample, and few of a model whose work lies along long axes, have tiles of their own, and
+        these axes go along the lanes.
+        """
+        if samples > self.lanes:
+            return self
+        if samples == 1 or (self.long and samples <= self.lanes // 2):
+            return replace(self, lanes=1, lane_axis="each value's last axis")
+        return replace(self, lanes=self.lanes // 2)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -44,4 +52,29 @@ class Schedule:
 
 def schedule(graph: Graph, diagnostics: Diagnostics, dtype: str) -> Schedule:
     """Keeps the graph's order, which is the file's, with backward nodes last to first behind."""
-    return Schedule(graph, tuple(graph.nodes), dtype, LANES[dtype])
+    lanes = LANES[dtype]
+    return Schedule(graph, tuple(graph.nodes), dtype, lanes, long=_is_long(graph, 3 * lanes))
+
+
+def _is_long(graph: Graph, steps: int) -> bool:
+    """Whether windows over at least so many steps side by side do nearly all of the work.
+
+    Run-time sizes count as long.
+    """
+    every = long = 0
+    for node in graph.nodes.values():
+        op = BY_NAME[node.op]
+        if node.role != "forward" or op.flops is None:
+            continue
+        output = graph.shape_of(node.outputs[0])
+        last = output[-1] if output else 1
+        far = isinstance(last, Extent)
+
+        def bound(shape: Shape) -> tuple[int, ...]:
+            return tuple(size if isinstance(size, int) else 10 * steps for size in shape)
+
+        work = op.flops(node.attrs, [bound(graph.shape_of(v)) for v in node.inputs], bound(output))
+        every += work
+        if node.op in ("conv1d", "conv2d") and node.attrs.stride[-1] == 1:
+            long += work if far or (isinstance(last, int) and last >= steps) else 0
+    return long > 0.9 * every

@@ -121,14 +121,13 @@ class Numbers:
 class Program:
     """One schedule (training, evaluation or prediction), ready to run batches of any size.
 
-    Batches of up to `single_below` samples run with a sample a tile instead of one in each lane.
+    How samples lie in tiles depends on how many there are (`Schedule.form`).
 
     Not safe for several threads at once; `tiedgraph.model` holds a lock.
     """
 
     def __init__(self, schedule: Schedule, numbers: Numbers, threads: int) -> None:
         self.schedule = schedule
-        self._single = schedule.single()
         self.numbers = numbers
         self.threads = threads
         self.dtype = schedule.dtype
@@ -140,13 +139,9 @@ class Program:
         nodes = schedule.graph.nodes.values()
         self._differentiates = any(node.role == "backward" for node in nodes)
 
-    def form(self, samples: int) -> Schedule:
-        """The schedule for a batch of so many samples."""
-        return self._single if samples <= self.schedule.single_below else self.schedule
-
     def tape(self, samples: int, lengths: Mapping[str, int], update: bool = True) -> Tape:
         """The tape for so many samples of these run-time lengths, made on first use."""
-        schedule = self.form(samples)
+        schedule = self.schedule.form(samples)
         key = (schedule.lanes, update, *sorted(lengths.items()))
         tape = self._tapes.get(key)
         if tape is None:
@@ -164,15 +159,17 @@ class Program:
         samples: int,
         lengths: Mapping[str, int],
         update: bool = True,
+        like: int = 0,
     ) -> tuple[Tape, dict[str, Array]]:
         """Runs all tiles of a batch; sums stay in the shards until `reduce`.
 
         batch: for each data input of the graph, implicit ones too, a C-contiguous array
           [samples, *shape] of the program's dtype.
         lengths: length of each run-time size in this batch.
+        like: samples of the batches of which this is a smaller one, at the end.
         Returns the tape and the outputs by name, [samples, *shape].
         """
-        tape = self.tape(samples, lengths, update)
+        tape = self.tape(max(samples, like), lengths, update)
         plan = self._plan(tape, samples)
         if self.numbers.has_maps:
             self.numbers.expand()
@@ -196,7 +193,7 @@ class Program:
         self.numbers.reserve(tape.stride)
         if len(self._shards) < driver.SHARDS * tape.stride:
             self._shards = aligned(driver.SHARDS * tape.stride, self.dtype)
-        workers = max(1, min(self.threads, tiles, driver.SHARDS))
+        workers = max(1, min(self.threads, tiles, tape.shards))
         parallel = [s for s in tape.stretches if not s.once]
         whole = len(tape.stretches) > 1  # activations live on across barriers
         arena = -(-tape.arena // ALIGNMENT) * ALIGNMENT
@@ -219,7 +216,7 @@ class Program:
             jobs = np.zeros((workers, len(driver.JOB)), np.int64)
             jobs[:, 0] = np.arange(workers)
             jobs[:, 1:] = (
-                *(workers, tiles, samples, tape.stride, arena if whole else 0),
+                *(workers, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
                 *(address_of(tape.table), stretch.first, stretch.last),
                 *(address_of(tape.operands), address_of(incoming), comes),
                 *(address_of(outgoing), goes),
@@ -278,7 +275,7 @@ class Program:
             self.total = aligned(tape.stride, self.dtype)
         tiles = -(-samples // tape.lanes)
         used = 1
-        while used < min(tiles, driver.SHARDS):
+        while used < min(tiles, tape.shards):
             used *= 2
         begin = 0 if self._differentiates else self.numbers.plan.size
         (kernel,) = kernels.addresses([driver.reduce(used)], self.dtype)

@@ -48,13 +48,14 @@ class Snapshot:
 class Trainable(Protocol):
     """What is trained: `tiedgraph.model.Model`, and small stand-ins in tests."""
 
-    def train_batch(self, arrays: Mapping[str, Any], rate: float, epoch: float) -> Sums:
+    def train_batch(self, arrays: Mapping[str, Any], rate: float, epoch: float, like: int) -> Sums:
         """One step; the sums of the batch before it. Raises RunError, with nothing changed.
 
         epoch: how many are done, with the part of this one, for what changes over epochs.
+        like: samples of a whole batch, where this may be the last and smaller one.
         """
 
-    def evaluate_batch(self, arrays: Mapping[str, Any]) -> Sums:
+    def evaluate_batch(self, arrays: Mapping[str, Any], like: int) -> Sums:
         """The sums of a batch."""
 
     def summarise(self, sums: Sums, samples: int) -> dict[str, float]:
@@ -193,7 +194,7 @@ def evaluate(
     """Loss and metrics over all samples; `stopped` is called between batches and may raise."""
     averages = Averages()
     for arrays, samples in data.batches(size):
-        averages.add(model.evaluate_batch(arrays), samples)
+        averages.add(model.evaluate_batch(arrays, size), samples)
         stopped()
     if not averages.samples:
         raise DataError("there are no samples to evaluate on")
@@ -303,7 +304,8 @@ class _Loop:
         for arrays, samples in batches:
             rate = rate_at(settings, position.step, position.length, settings.epochs)
             part = position.batch / position.length if position.length else 0.0
-            averages.add(self.model.train_batch(arrays, rate, position.epoch + part), samples)
+            found = self.model.train_batch(arrays, rate, position.epoch + part, settings.batch)
+            averages.add(found, samples)
             position.sums, position.samples = averages.sums, averages.samples
             position.batch += 1
             position.step += 1
