@@ -35,6 +35,7 @@ FLOORS = {
     "gradients": 6.7,
     "conflicts": 6.75,
     "listing": 6.7,
+    "measure": 6.75,
     "compression": 6.8,
     "plot": 6.8,
     "suggestions": 6.8,

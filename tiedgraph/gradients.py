@@ -71,14 +71,19 @@ def check_gradients(graph: Graph, seed: int = 0) -> list[Verdict]:
     ]
 
 
-def random_batch(graph: Graph, seed: int, samples: int = SAMPLES) -> dict[str, Array]:
-    """Arrays that fit the declared types, with run-time lengths that differ between samples."""
+def random_batch(
+    graph: Graph, seed: int, samples: int = SAMPLES, steps: int = LEAST_LENGTH
+) -> dict[str, Array]:
+    """Arrays that fit the declared types, with run-time lengths that differ between samples.
+
+    steps: by which each is longer than the least at least.
+    """
     rng = np.random.default_rng([seed, 1])
     lengths: dict[str, Array] = {}
     for value in graph.values.values():
         for size in value.type.shape if value.type else ():
             if isinstance(size, Extent):
-                least = size.smallest() + LEAST_LENGTH
+                least = size.smallest() + steps
                 known = lengths.get(size.symbol)
                 if known is None or known.min() < least:
                     lengths[size.symbol] = least + rng.integers(0, 4, samples)

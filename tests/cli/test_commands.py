@@ -46,7 +46,7 @@ COMMANDS = [
     "compress",
     "plot",
 ]
-COMMANDS += ["suggest"]
+COMMANDS += ["suggest", "bench"]
 
 
 @pytest.fixture
@@ -283,3 +283,14 @@ def test_a_closed_pipe_is_quiet(place: Path) -> None:
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait()
+
+
+def test_bench(place: Path) -> None:
+    out, _ = call("bench", "small.tie", "--batch", "8", "--plot", "roof.svg")
+    assert "GFLOP/s" in out
+    assert "hidden.dense" in out or "h.dense" in out
+    assert (place / "roof.svg").stat().st_size > 2000
+    told = json.loads(call("bench", "small.tie", "--predict", "--format", "json")[0])
+    assert told["mode"] == "predict"
+    assert all(node["seconds"] > 0 for node in told["nodes"])
+    assert "takes a .svg" in call("bench", "small.tie", "--plot", "x.gif", code=2)[1]

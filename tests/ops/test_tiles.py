@@ -85,6 +85,8 @@ def test_kernels(name: str, case: Case, dtype: str) -> None:
         pytest.skip("no kernels: its output is its input")
     masked = fill_of(prepared) is not None
     for count, single in BATCHES:
+        if single and dtype == "float32":
+            continue  # the same text; compiling it once more would tell nothing new
         samples, lengths, params, given = _batch(prepared, dtype, count)
         outputs, by_input, by_param = _expected(prepared, samples, params, given)
         backward = given if prepared.op.backward else None

@@ -59,7 +59,7 @@ def compile(
     started = time.perf_counter()
     graph = checked(file, constants, format)
     if emit is not None:
-        _emit_lowered(graph, emit, dtype.value, format)
+        _emit_lowered(graph, emit, dtype.value, batch, format)
         return
     from tiedgraph.compiler import files_of
     from tiedgraph.model import Model
@@ -101,7 +101,7 @@ def _emit_checked(file: Path, constants: dict[str, float], emit: str, format: Fo
     _print(emit, states[emit], format)
 
 
-def _emit_lowered(graph: Any, emit: str, dtype: str, format: Format) -> None:
+def _emit_lowered(graph: Any, emit: str, dtype: str, batch: int | None, format: Format) -> None:
     from tiedgraph import compiler
 
     states: dict[str, object] = {}
@@ -111,7 +111,7 @@ def _emit_lowered(graph: Any, emit: str, dtype: str, format: Format) -> None:
     )
     if emit == "backward" and emit not in states:
         raise typer.BadParameter("the model has no loss, and so nothing to differentiate")
-    states.setdefault("schedule", plan)
+    states["schedule"] = plan = plan.form(batch) if batch else plan
     _print(emit, states.get(emit, plan), format)
 
 

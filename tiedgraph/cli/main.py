@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tiedgraph.cli import (
+    bench,
     check,
     compile,
     compress,
@@ -67,6 +68,7 @@ app.command("harden")(harden.harden)
 app.command("untie")(untie.untie)
 app.command("compress")(compress.compress)
 app.command("plot")(plot.plot)
+app.command("bench")(bench.bench)
 app.command("new")(new.new)
 
 

@@ -194,7 +194,8 @@ def _own(file: Path, loading: LoadSettings, use: int) -> Any:
 
 def _plot(model: Model, place: Path) -> None:
     """The mixtures of soft ties over training as a picture in the run, if there is matplotlib."""
-    from tiedgraph.plot.mixture import can_plot, plot_mixtures
+    from tiedgraph.plot.figures import can_plot
+    from tiedgraph.plot.mixture import plot_mixtures
     from tiedgraph.runtime.checkpoint import MIXTURES, PLOT
     from tiedgraph.runtime.folder import write_file
 

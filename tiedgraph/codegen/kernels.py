@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import threading
 from collections.abc import Iterable
 from functools import cache as cache_forever
@@ -38,6 +39,9 @@ compiled_here = 0  # kernels that this process had to compile, for reports and t
 
 @lru_cache
 def _machine() -> tuple[str, str]:
+    """LLVM's name of the processor and its features; `TIEDGRAPH_CPU` names another, plainer one."""
+    if other := os.environ.get("TIEDGRAPH_CPU"):
+        return other, ""
     features = llvm.get_host_cpu_features().flatten()
     return llvm.get_host_cpu_name(), features
 
@@ -125,6 +129,14 @@ def _checked(kernel: Kernel) -> str:
 
 def _compile(kernel: Kernel, dtype: str, lanes: int, name: str) -> bytes:
     global compiled_here
+    module = module_of(kernel, dtype, lanes, name)
+    compiled_here += 1
+    _engine()
+    return bytes(_target().emit_object(module))
+
+
+def module_of(kernel: Kernel, dtype: str, lanes: int, name: str) -> llvm.ModuleRef:
+    """A kernel as an LLVM module free of Python, with one function `tiedgraph_NAME`."""
     from numba import njit, types
 
     from tiedgraph.lanes import math, vector
@@ -145,7 +157,4 @@ def _compile(kernel: Kernel, dtype: str, lanes: int, name: str) -> bytes:
     text = text.replace(overload.fndesc.llvm_func_name, f"tiedgraph_{name}")
     text = text.replace(" = common local_unnamed_addr global", " = internal global")
     text = text.replace(" = common global", " = internal global")
-    module = llvm.parse_assembly(text)
-    compiled_here += 1
-    _engine()
-    return bytes(_target().emit_object(module))
+    return llvm.parse_assembly(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,12 @@ import numpy as np
 
 from tiedgraph.diagnostics import RunError
 from tiedgraph.model import Model
+from tiedgraph.plot.figures import CALM, OTHER, STRONG, figure_of, kind_of
 from tiedgraph.ties.mixture import log_terms
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BINS = 160
-LINE, FILL, ZERO = "#0072b2", "#999999", "#d55e00"  # of the palette of Okabe and Ito
-
-
-def can_plot() -> bool:
-    """Whether matplotlib is there, which the extra `plot` installs."""
-    return find_spec("matplotlib") is not None
+LINE, FILL, ZERO = STRONG, CALM, OTHER
 
 
 def plot_mixtures(model: Model, history: bytes, path: Path) -> bytes:
@@ -34,22 +29,15 @@ def plot_mixtures(model: Model, history: bytes, path: Path) -> bytes:
     """
     if not model.checked.mixtures:
         raise RunError("the model has no soft tie to plot")
-    if not can_plot():
-        raise RunError("plots need matplotlib: pip install 'tiedgraph[plot]'")
-    import matplotlib
-    from matplotlib.figure import Figure
-
     rows = list(csv.DictReader(io.StringIO(history.decode())))
     names = list(model.checked.mixtures)
-    figure = Figure(figsize=(11, 3.6 * len(names)), layout="constrained")
+    figure = figure_of(11, 3.6 * len(names))
     axes = figure.subplots(len(names), 2, squeeze=False)
     for name, (left, right) in zip(names, axes, strict=True):
         _numbers(left, model, name)
         _traces(right, name, [row for row in rows if row["tie"] == name])
     content = io.BytesIO()
-    kind = path.suffix.lstrip(".")
-    matplotlib.rcParams["svg.hashsalt"] = "tiedgraph"
-    about = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else {}
+    kind, about = kind_of(path)
     figure.savefig(content, format=kind, dpi=120, metadata=about)
     return content.getvalue()
 

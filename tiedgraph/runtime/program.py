@@ -241,6 +241,18 @@ class Program:
             operands = tape.operands.ctypes.data + 8 * int(tape.table[row, 1])
             kernel(0, self.numbers.array.ctypes.data, self._shards.ctypes.data, operands)
 
+    def arena_of(self, tape: Tape) -> Array:
+        """A copy of the activations of the last tile that one thread ran on this tape."""
+        found: Array = self._arenas[: tape.arena + ALIGNMENT].copy()
+        place = aligned(found.size, self.dtype)
+        place[:] = found
+        return place
+
+    @property
+    def latest(self) -> Tape:
+        """The tape that was used last."""
+        return next(reversed(self._tapes.values()))
+
     def _incoming(self, tape: Tape) -> tuple[list[str], Array]:
         """Which arrays come in, and rows that tell how; their addresses are filled in later."""
         names, rows = [], []
