@@ -24,11 +24,9 @@ def steps(batch: int, threads: int) -> dict[str, Any]:
     import tiedgraph as tg
 
     arrays = data(batch)
-    text = (
-        MODEL.read_text()
-        .partition("data {")[0]
-        .replace("adam(rate=0.001)", "sgd(rate=0.001, momentum=0.9)")
-    )
+    text = MODEL.read_text().partition("data {")[0]
+    text = text.replace("d1 = dropout(f1, 0.3)\n", "").replace("dense(d1", "dense(f1")
+    text += "train { optimizer = sgd(rate=0.001, momentum=0.9) }\n"
     model = tg.compile_text(text, batch=batch, threads=threads)
     start = {name: array.copy() for name, array in model.parameters.items()}
     losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}

@@ -47,7 +47,7 @@ class Model:
         return ""
 
     def train_batch(
-        self, arrays: Mapping[str, Any], rate: float, epoch: float
+        self, arrays: Mapping[str, Any], rate: float, epoch: float, like: int
     ) -> dict[str, np.ndarray]:
         if self.steps == self.dies:
             raise RunError(f"the loss is nan in step {self.steps}")
@@ -59,7 +59,7 @@ class Model:
         self.during(self)
         return {"total:loss": np.array([x.mean()]), "collect:right": np.array([(x > 2).sum()])}
 
-    def evaluate_batch(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def evaluate_batch(self, arrays: Mapping[str, Any], like: int) -> dict[str, np.ndarray]:
         self.measured += 1
         self.during(self)
         value = self.number if self.script is None else self.script[self.measured - 1]

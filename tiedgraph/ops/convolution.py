@@ -220,7 +220,8 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
 
     Register tile outputs x columns, and there are at least as many. The last tile in each direction
     reaches back over the one before and computes some sums again, unless they are added to what is
-    there (`ADD`): then both counts are multiples. All strides and extents are operands.
+    there (`ADD`): then both counts are multiples. All strides and extents are operands. With an
+    epilogue the columns of y lie side by side.
     """
     grid = [(o, c) for o in range(outputs) for c in range(columns)]
     text = [
@@ -231,12 +232,13 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
         "    wo, wi, wy, wx = operand[10], operand[11], operand[12], operand[13]",
         "    xi, xr, xy, xc, xx = operand[14], operand[15], operand[16], operand[17], operand[18]",
         "    yo, yr, bias_stride, start = operand[19], operand[20], operand[21], operand[22]",
+        "    yc = operand[23]",
         f"    for first in range(0, many, {outputs}):",
         f"        o = min(first, many - {outputs})",
         "        for r in range(rows):",
         f"            for left in range(0, across, {columns}):",
         f"                c = min(left, across - {columns})",
-        "                at = y + o * yo + r * yr + c * LANES",
+        "                at = y + o * yo + r * yr + c * yc",
         *(f"                s{o}_{c} = broadcast(0.0)" for o, c in grid),
         f"                if start == {BIAS}:",
     ]
@@ -246,7 +248,7 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
     text += [
         f"                elif start == {ADD}:",
         *(
-            f"                    s{o}_{c} = load(activation, at + {o} * yo + {c} * LANES)"
+            f"                    s{o}_{c} = load(activation, at + {o} * yo + {c} * yc)"
             for o, c in grid
         ),
         "                for i in range(inputs):",
@@ -262,7 +264,7 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
         text += [f"{inner}s{o}_{c} = fma(w{o}, x{c}, s{o}_{c})" for c in range(columns)]
     text += [f"{inner}source += xx", f"{inner}weight += wx"]
     text += [
-        f"                store(activation, at + {o} * yo + {c} * LANES, s{o}_{c})" for o, c in grid
+        f"                store(activation, at + {o} * yo + {c} * yc, s{o}_{c})" for o, c in grid
     ]
     if epilogue:
         text.append(f"            for k in range({outputs}):")
@@ -520,22 +522,27 @@ def _windows(
     bias: tuple[int, int] | None,
     start: int,
     epilogue: tuple[str, ...],
+    made: tuple[int, int, int] | None = None,
 ) -> None:
-    """Rows of the tape for one group: y = f(start + windows of x)."""
+    """Rows of the tape for one group: y = f(start + windows of x).
+
+    made: in numbers, how far channels, rows and columns of y are apart; side by side by default.
+    """
     lanes = emitter.lanes
     many, rows, across = extents
+    yo, yr, yc = made or (rows * across * lanes, across * lanes, lanes)
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
     add = start == ADD
     plane = (high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
-    for first, vectors, width in vectors_along(emitter, across, stride[1], add):
+    for first, vectors, width in vectors_along(emitter, across, max(stride[1], yc // lanes), add):
         o_best, c_best = choose_tile(many, vectors)
         for o, o_length, o_tile in covered(many, (o_best, 1), add):
             for c, c_length, c_tile in covered(vectors, (c_best, 1), add):
                 emitter.call(
                     window_kernel(o_tile, c_tile, epilogue),
                     x.offset + (first + c * width) * stride[1],
-                    y.offset + o * rows * across * lanes + first + c * width,
+                    y.offset + o * yo + first + c * width * (yc // lanes),
                     at + o * strides[0],
                     bias[0] + o * bias[1] if bias else 0,
                     o_length,
@@ -547,10 +554,11 @@ def _windows(
                     *plane,
                     stride[1] * width,
                     dilation[1] * lanes,
-                    rows * across * lanes,
-                    across * lanes,
+                    yo,
+                    yr,
                     bias[1] if bias else 0,
                     start,
+                    width * (yc // lanes),
                     lanes=width,
                 )
 
@@ -608,6 +616,9 @@ def emit_backward(emitter: Emitter) -> None:
     if _scatters(emitter, frame):
         for group in range(attrs.groups):
             _scatter(emitter, frame, group, grad, into, (weight.offset, strides), add)
+        return
+    if frame.stride != (1, 1) and frame.dilation == (1, 1):
+        _phases(emitter, frame, grad, into, (weight.offset, strides), add)
         return
     spread = _spread(emitter, grad, frame.output, target, before, frame.stride)
     last = (frame.window[0] - 1) * strides[2] + (frame.window[1] - 1) * strides[3]
@@ -680,6 +691,92 @@ def _scatter(
                 *(int(add or first > 0), int(add)),
             )
             first += tile
+
+
+class _Phase(NamedTuple):
+    """Along one axis, the inputs `first`, `first` + stride, ...: which window entries meet them.
+
+    inputs: how many. entries: how many window entries, of which `last` is the last; each is
+    a stride from the next. start: the output that the last entry meets at the first input.
+    """
+
+    first: int
+    inputs: int
+    entries: int
+    last: int
+    start: int
+
+
+def _phases_along(frame: Frame, axis: int) -> list[_Phase]:
+    stride, before, window = frame.stride[axis], frame.before[axis], frame.window[axis]
+    found = []
+    for first in range(min(stride, frame.sizes[axis + 1])):
+        count = -(-(frame.sizes[axis + 1] - first) // stride)
+        least = (first + before) % stride
+        entries = max(0, -(-(window - least) // stride))
+        last = least + stride * (entries - 1)
+        start = (first + before - least) // stride - max(0, entries - 1)
+        found.append(_Phase(first, count, entries, last, start))
+    return found
+
+
+def _phases(
+    emitter: Emitter,
+    frame: Frame,
+    grad: Buffer,
+    into: Buffer,
+    weight: tuple[int, tuple[int, int, int, int]],
+    add: bool,
+) -> None:
+    """The gradient of a strided convolution's inputs, without the zeros between outputs.
+
+    Inputs that are a stride apart meet the same entries of the window; for each such phase it is a
+    window of its own over the outputs.
+    """
+    lanes, strides = emitter.lanes, weight[1]
+    along = [_phases_along(frame, axis) for axis in range(2)]
+    before = [max(0, *(-p.start for p in phases)) for phases in along]
+    after = [max(p.start + p.inputs + max(0, p.entries - 1) for p in phases) for phases in along]
+    high, wide = (before[a] + max(after[a], frame.output[a + 1]) for a in range(2))
+    spread = _spread(emitter, grad, frame.output, (high, wide), (before[0], before[1]), (1, 1))
+    per_in, per_out = frame.sizes[0] // frame.groups, frame.output[0] // frame.groups
+    _, rows, columns = frame.sizes
+    made = (
+        rows * columns * lanes,
+        frame.stride[0] * columns * lanes,
+        frame.stride[1] * lanes,
+    )
+    for group in range(frame.groups):
+        d = spread.offset + group * per_out * high * wide * lanes
+        y = into.offset + group * per_in * rows * columns * lanes
+        w = weight[0] + group * per_out * strides[0]
+        for r in along[0]:
+            for c in along[1]:
+                some = r.entries > 0 and c.entries > 0
+                top, left = before[0] + r.start, before[1] + c.start
+                _windows(
+                    emitter,
+                    Buffer(d + (top * wide + left) * lanes, (frame.output[0], high, wide)),
+                    Buffer(y + (r.first * columns + c.first) * lanes, into.shape),
+                    (per_in, r.inputs, c.inputs),
+                    per_out if some else 0,
+                    (r.entries, c.entries),
+                    (1, 1),
+                    (1, 1),
+                    (
+                        w + r.last * strides[2] + c.last * strides[3] if some else w,
+                        (
+                            strides[1],
+                            strides[0],
+                            -frame.stride[0] * strides[2],
+                            -frame.stride[1] * strides[3],
+                        ),
+                    ),
+                    None,
+                    ADD if add else ZERO,
+                    (),
+                    made,
+                )
 
 
 def gradient_tile(outputs: int, channels: int, wide: int) -> tuple[int, int, int]:

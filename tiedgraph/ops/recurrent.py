@@ -377,7 +377,7 @@ def _multiply(
                     *(matrix.columns, 1, 1),
                     *(*matrix.strides, 0, 0),
                     *(x[1], 0, 0, width, 0),
-                    *(y[1], 0, bias[1], start),
+                    *(y[1], 0, bias[1], start, width),
                     lanes=width,
                 )
 

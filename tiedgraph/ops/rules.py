@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
+from struct import Struct
 from typing import Any, Literal
 
 import numpy as np
@@ -268,9 +269,13 @@ def each_number(
         emitter.call(kernel, *(at + first for at in places), vectors, *rest, lanes=width)
 
 
+_FLOAT, _INTEGER = Struct("d"), Struct("q")
+
+
 def bits(number: float) -> int:
     """The 64 bits of a float as an integer operand; kernels read it with `number(operand, i)`."""
-    return int(np.float64(number).view(np.int64))
+    found: int = _INTEGER.unpack(_FLOAT.pack(number))[0]
+    return found
 
 
 Shape = Callable[[Any, Sequence[Type]], Type]

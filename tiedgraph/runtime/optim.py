@@ -247,7 +247,8 @@ class Optimiser:
         """What the gradient is multiplied by so that its norm over storages is at most `clip`."""
         self._run(SQUARES, self._squares, gradient, [], 0, self.weights)
         norm = sqrt(float(np.sum(self._squares, dtype=np.float64)))
-        if not isfinite(norm) or not np.isfinite(gradient[self.weights : self.stride]).all():
+        others = gradient[self.weights : self.stride]
+        if not isfinite(norm) or (others.size and not np.isfinite(others).all()):
             raise RunError(self._not_finite(gradient))
         clip = self.settings.clip
         return clip / norm if clip is not None and norm > clip else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from tiedgraph.runtime import team
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 4096  # numbers that one thread sums or updates at a time
+LEAST = 8  # blocks that are worth a hand-out to another thread
 TAPES_KEPT = 64  # sets of run-time lengths
 
 
@@ -51,7 +53,7 @@ class _Plan:
     incoming: Array
     outputs: list[tuple[str, tuple[int, ...]]]
     outgoing: Array
-    stretches: list[tuple[Stretch, list[team.Job]]]
+    stretches: list[tuple[Stretch, team.Work]]
     rows: list[Array]
 
 
@@ -179,11 +181,11 @@ class Program:
         for row, (name, shape) in enumerate(plan.outputs):
             outputs[name] = np.empty((samples, *shape), self.dtype)
             plan.outgoing[row, 1] = address_of(outputs[name])
-        for stretch, jobs in plan.stretches:
+        for stretch, work in plan.stretches:
             if stretch.once:
                 self._run_once(tape, stretch)
             else:
-                team.run(jobs)
+                team.run(work)
         return tape, outputs
 
     def _plan(self, tape: Tape, samples: int) -> _Plan:
@@ -208,7 +210,7 @@ class Program:
         names, incoming = self._incoming(tape)
         told, outgoing = self._outgoing(tape)
         walk = _mover(driver.WALK, tape)
-        stretches: list[tuple[Stretch, list[team.Job]]] = []
+        stretches: list[tuple[Stretch, team.Work]] = []
         rows = []
         for stretch in tape.stretches or (Stretch(0, 0),):
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
@@ -228,7 +230,7 @@ class Program:
                 (walk, place, bases[1], bases[2], address_of(row))
                 for place, row in zip(places, jobs, strict=True)
             ]
-            stretches.append((stretch, own))
+            stretches.append((stretch, team.Work(own)))
         plan = _Plan(tape, (samples, bases), names, incoming, told, outgoing, stretches, rows)
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -304,9 +306,10 @@ def _mover(kernel: Kernel, tape: Tape) -> int:
     return kernels.addresses([kernel], tape.dtype, tape.lanes)[0]
 
 
+@lru_cache(4096)
 def split_blocks(begin: int, end: int, parts: int) -> list[tuple[int, int]]:
     """At most `parts` stretches of whole blocks; small arrays stay whole."""
     count = -(-(end - begin) // BLOCK)
-    parts = max(1, min(parts, count // 4))
+    parts = max(1, min(parts, count // LEAST))
     cuts = [begin + (count * i // parts) * BLOCK for i in range(parts)] + [end]
     return list(pairwise(cuts))

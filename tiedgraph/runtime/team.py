@@ -26,6 +26,18 @@ WAIT = 4_000  # looks of the leader before it lets others run
 _DONE, _POSTED, _ASLEEP = (driver.BOX.index(name) for name in ("done", "posted", "asleep"))
 
 
+class Work:
+    """Jobs for the team, the first one for the thread that leads; may be run again and again."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = list(jobs)
+        if len(self.jobs) > 1:
+            self.rows = np.array(self.jobs, np.int64)
+            place = self.rows.ctypes.data
+            self.operand = np.array([place, 0, len(self.jobs) - 1, WAIT, 0, 0], np.int64)
+            self.place = self.operand.ctypes.data
+
+
 class Team:
     """The workers of this process."""
 
@@ -34,29 +46,28 @@ class Team:
         self._boxes = np.zeros((0, driver.BOX_SIZE), np.int64)
         self._bells: list[threading.Semaphore] = []
         self._old: list[Any] = []
+        self._at = 0  # where the boxes lie
+        self._lead: Any = None
 
-    def run(self, jobs: Sequence[Job]) -> None:
+    def run(self, work: Work) -> None:
         """Runs all jobs, the first one here; returns when all are done."""
-        if len(jobs) == 1 or not self.lock.acquire(blocking=False):
-            for entry, *arguments in jobs:
+        if len(work.jobs) == 1 or not self.lock.acquire(blocking=False):
+            for entry, *arguments in work.jobs:
                 kernels.at(entry)(*arguments)
             return
         try:
-            workers = len(jobs) - 1
+            workers = len(work.jobs) - 1
             if workers > len(self._bells):
                 self._hire(workers)
-            rows = np.array(jobs, np.int64)
-            operand = np.array(
-                [rows.ctypes.data, self._boxes.ctypes.data, workers, WAIT, 0, 0], np.int64
-            )
-            lead = kernels.entry(driver.LEAD, "float32")
+            operand = work.operand
+            operand[1], operand[4] = self._at, 0
             self._wake(workers)
-            lead(0, 0, 0, operand.ctypes.data)
+            self._lead(0, 0, 0, work.place)
             operand[4] = 1
             while operand[5]:
                 self._wake(workers)
                 time.sleep(2e-5)
-                lead(0, 0, 0, operand.ctypes.data)
+                self._lead(0, 0, 0, work.place)
         finally:
             self.lock.release()
 
@@ -73,6 +84,8 @@ class Team:
         self._old.append((self._boxes, self._bells))
         self._boxes = boxes.reshape(-1)[start : start + workers * driver.BOX_SIZE]
         self._boxes = self._boxes.reshape(workers, driver.BOX_SIZE)
+        self._at = self._boxes.ctypes.data
+        self._lead = kernels.entry(driver.LEAD, "float32")
         self._bells = [threading.Semaphore(0) for _ in range(workers)]
         stand = kernels.entry(driver.STAND, "float32")
         for w in range(workers):
@@ -110,6 +123,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def run(jobs: Sequence[Job]) -> None:
+def run(jobs: Work | Sequence[Job]) -> None:
     """Runs all jobs on the process's team, the first one here; returns when all are done."""
-    _team.run(jobs)
+    _team.run(jobs if isinstance(jobs, Work) else Work(jobs))
