@@ -76,7 +76,7 @@ def _model(
     # Kernels are needed soon; those without run-time sizes can be had ready now.
     if not any(item.type.symbols for item in found.graph.data.values()):
         program = model.program("train" if found.graph.losses else "predict")
-        program.tape(batch or program.schedule.lanes, {})
+        program.tape(batch or model.settings.batch, {})
     return model
 
 

@@ -495,11 +495,11 @@ class Model:
         for mode in modes:
             program = self.program(mode)
             lengths = some_lengths(program.schedule.graph)
-            tape = program.tape(program.schedule.lanes, lengths)
+            tape = program.tape(self.settings.batch, lengths)
             told[mode] = {
                 "rows": len(tape.rows),
                 "kernels": len({row.kernel for row in tape.rows}),
-                "tile": program.schedule.lanes,
+                "tile": tape.lanes,
                 "arena_bytes": tape.arena * np.dtype(self.dtype).itemsize,
                 "lengths": lengths,
             }
