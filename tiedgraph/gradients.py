@@ -76,14 +76,20 @@ def random_batch(
 ) -> dict[str, Array]:
     """Arrays that fit the declared types, with run-time lengths that differ between samples.
 
-    steps: by which each is longer than the least at least.
+    steps: by which each is longer than the least at least. Those that only targets have, such as
+    sequences of labels, stay short, so that they fit to inputs of any length.
     """
     rng = np.random.default_rng([seed, 1])
     lengths: dict[str, Array] = {}
+    data = graph.data.values()
+    given = {s for item in data if item.role == "input" for s in item.type.symbols}
+    spelt = {s for item in data if item.role == "target" for s in item.type.symbols} - given
+    for symbol in sorted(spelt):
+        lengths[symbol] = rng.integers(1, 3, samples)
     for value in graph.values.values():
         for size in value.type.shape if value.type else ():
             if isinstance(size, Extent):
-                least = size.smallest() + steps
+                least = size.smallest() + (0 if size.symbol in spelt else steps)
                 known = lengths.get(size.symbol)
                 if known is None or known.min() < least:
                     lengths[size.symbol] = least + rng.integers(0, 4, samples)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tiedgraph as tg
+from tiedgraph.gradients import random_batch
 
 CHANNELS, UNITS, STEPS, SAMPLES = 3, 5, 8, 4
 LENGTHS = np.array([8, 3, 1, 6])
@@ -91,9 +92,14 @@ def test_ctc(torch: Any) -> None:
 
 def test_labels_that_do_not_fit_have_an_infinite_loss() -> None:
     model = tg.compile_text(BLANK_LAST, seed=1)
-    x = np.zeros((2, 4, 3), np.float32)
-    spelt = np.array([[1, 1, 0], [1, 2, 3]])
-    letters = {"x.length": np.array([2, 3]), "spelt.length": np.array([2, 3])}
+    x = np.zeros((3, 4, 3), np.float32)
+    spelt = np.array([[1, 2, 3], [1, 2, 3], [1, 1, 0]])
+    letters = {"x.length": np.array([3, 3, 2]), "spelt.length": np.array([3, 3, 2])}
     loss, gradients = model.value_and_grad(x=x, spelt=spelt, **letters)
     assert loss == np.inf
     assert all(np.isfinite(g).all() for g in gradients.values())
+
+
+def test_random_labels_fit() -> None:
+    model = tg.compile_text(BLANK_LAST, dtype="float64", seed=1)
+    assert np.isfinite(model.loss(**random_batch(model.checked, 0, 9)))

@@ -126,7 +126,10 @@ TOTAL_KERNEL = Kernel(
     """def kernel(activation, parameter, gradient, operand):
     value, weight, sum = operand[0], operand[1], operand[2]
     share = load(activation, weight) * number(operand, 3)
-    gradient[sum] += sum_lanes(load(activation, value) * share)
+    zero = broadcast(0.0)
+    # A lane without a sample adds nothing, also where what stands in it is infinite.
+    v = select(load(activation, weight) > zero, load(activation, value) * share, zero)
+    gradient[sum] += sum_lanes(v)
 """,
 )
 
