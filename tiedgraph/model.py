@@ -185,7 +185,7 @@ class Model:
         with self._lock:
             self._needs_loss()
             self._epoch = epoch
-            before = self.numbers.array[self._statistics] if self._statistics.size else None
+            before = self.numbers.array[self._statistics]
             try:
                 sums, total = self._train(arrays, update=True, like=like)
                 if not np.isfinite(_loss(sums)):
@@ -197,8 +197,7 @@ class Model:
                 for drawn in self._mixtures.values():
                     drawn.bound()
             except RunError:
-                if before is not None:
-                    self.numbers.array[self._statistics] = before
+                self.numbers.array[self._statistics] = before
                 raise
             self.steps += 1
             return sums

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.benchmarks.harness import Case
 from tests.benchmarks.lenet5 import data
-from tests.benchmarks.peers import jax_columns, jax_conv, jax_cross_entropy, jax_steps, torch_steps
+from tests.benchmarks.peers import both_ways, contenders, jax_cross_entropy
 
 MODEL = Path(__file__).parents[2] / "examples/compression/lenet5.tie"
 TITLE = "LeNet-5-Caffe training step"
@@ -28,13 +28,7 @@ def steps(batch: int, threads: int) -> dict[str, Any]:
     text = text.replace("d1 = dropout(f1, 0.3)\n", "").replace("dense(d1", "dense(f1")
     text += "train { optimizer = sgd(rate=0.001, momentum=0.9) }\n"
     model = tg.compile_text(text, batch=batch, threads=threads)
-    start = {name: array.copy() for name, array in model.parameters.items()}
-    losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_loss, start, arrays, threads),
-        **jax_steps(losses, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_loss, both_ways(jax_loss))
 
 
 def torch_loss(p: Any, x: Any) -> Any:

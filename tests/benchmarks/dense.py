@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.harness import Case
-from tests.benchmarks.peers import jax_cross_entropy, jax_steps, torch_steps
+from tests.benchmarks.peers import contenders, jax_cross_entropy
 
 TITLE = "Dense networks, training step"
 BATCH, CASES, COMPONENTS, STRENGTH = 128, 55_000, 17, 0.003
@@ -79,12 +79,7 @@ def plain(threads: int) -> dict[str, Any]:
 
     arrays = data()
     model = tg.compile_text(PLAIN, batch=BATCH, threads=threads)
-    start = {name: array.copy() for name, array in model.parameters.items()}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_plain, start, arrays, threads),
-        **jax_steps({"JAX": jax_plain}, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_plain, {"JAX": jax_plain})
 
 
 def torch_plain(p: Any, x: Any) -> Any:
@@ -120,11 +115,7 @@ def soft(threads: int) -> dict[str, Any]:
     start["means"] = np.asarray(state.means[1:], np.float32)
     start["logs"] = np.asarray(-2 * np.log(state.widths), np.float32)
     start["mixing"] = np.log(np.asarray(state.proportions[1:], np.float32))
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_soft, start, arrays, threads),
-        **jax_steps({"JAX": jax_soft}, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_soft, {"JAX": jax_soft}, start)
 
 
 def torch_soft(p: Any, x: Any) -> Any:
@@ -161,12 +152,7 @@ def coder(threads: int) -> dict[str, Any]:
 
     arrays = {"x": data()["x"]}
     model = tg.compile_text(CODER, batch=BATCH, threads=threads)
-    start = {name: array.copy() for name, array in model.free.items()}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_coder, start, arrays, threads),
-        **jax_steps({"JAX": jax_coder}, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_coder, {"JAX": jax_coder})
 
 
 def torch_coder(p: Any, x: Any) -> Any:
@@ -194,12 +180,7 @@ def tasks(threads: int) -> dict[str, Any]:
     for i in range(TASKS):
         arrays |= {f"t{i}.{name}": array for name, array in data(64, 64).items()}
     model = tg.compile_text(SHARED, batch=64, threads=threads)
-    start = {name: array.copy() for name, array in model.free.items()}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_tasks, start, arrays, threads),
-        **jax_steps({"JAX": jax_tasks}, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_tasks, {"JAX": jax_tasks})
 
 
 def _trunk(p: Any) -> tuple[list[Any], list[Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.harness import Case
-from tests.benchmarks.peers import jax_columns, jax_conv, jax_cross_entropy, jax_steps, torch_steps
+from tests.benchmarks.peers import both_ways, contenders, jax_cross_entropy
 
 MODEL = Path(__file__).parents[2] / "examples/lenet5/lenet5.tie"
 TITLE = "LeNet-5 training step"
@@ -33,13 +33,7 @@ def steps(batch: int, threads: int) -> dict[str, Any]:
 
     arrays = data(batch)
     model = tg.compile(MODEL, batch=batch, threads=threads)
-    start = {name: array.copy() for name, array in model.parameters.items()}
-    losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_loss, start, arrays, threads),
-        **jax_steps(losses, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_loss, both_ways(jax_loss))
 
 
 def torch_loss(p: Any, x: Any) -> Any:

@@ -12,10 +12,30 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.harness import OURS
+
 Arrays = Mapping[str, np.ndarray]
 Loss = Callable[[Any, Any], Any]
 Step = Callable[[], float]
 RATE, MOMENTUM = 0.001, 0.9
+
+
+def contenders(
+    model: Any,
+    arrays: Arrays,
+    threads: int,
+    torch_loss: Loss,
+    jax_losses: Mapping[str, Loss],
+    start: Arrays | None = None,
+) -> dict[str, Any]:
+    """Steps of a model and of all peers, from the model's numbers or those of `start`."""
+    if start is None:
+        start = {name: array.copy() for name, array in model.free.items()}
+    return {
+        OURS: lambda: model.step(**arrays),
+        **torch_steps(torch_loss, start, arrays, threads),
+        **jax_steps(jax_losses, start, arrays),
+    }
 
 
 def torch_steps(loss: Loss | None, start: Arrays, data: Arrays, threads: int) -> dict[str, Any]:
@@ -117,6 +137,11 @@ def jax_steps(losses: Mapping[str, Loss], start: Arrays, data: Arrays) -> dict[s
 
 
 # ---------------------------------------------------------------- pieces of JAX
+
+
+def both_ways(loss: Callable[[Any], Loss]) -> dict[str, Loss]:
+    """A loss made of convolutions as JAX has them, and as columns laid out by hand."""
+    return {"JAX": loss(jax_conv), "JAX, columns by hand": loss(jax_columns)}
 
 
 def jax_conv(x: Any, w: Any, stride: int = 1, pad: int = 0, dilation: int = 1) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.harness import Case
-from tests.benchmarks.peers import jax_columns, jax_conv, jax_steps, torch_steps
+from tests.benchmarks.peers import both_ways, contenders
 
 MODEL = Path(__file__).parents[2] / "examples/siamese/siamese.tie"
 TITLE = "Siamese convolutional towers, training step"
@@ -33,13 +33,7 @@ def steps(batch: int, threads: int) -> dict[str, Any]:
         .replace("adam(rate=0.002)", "sgd(rate=0.001, momentum=0.9)")
     )
     model = tg.compile_text(text, batch=batch, threads=threads)
-    start = {name: array.copy() for name, array in model.free.items()}
-    losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_loss, start, arrays, threads),
-        **jax_steps(losses, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_loss, both_ways(jax_loss))
 
 
 def _short(p: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.harness import Case
-from tests.benchmarks.peers import jax_columns, jax_conv, jax_cross_entropy, jax_steps, torch_steps
+from tests.benchmarks.peers import both_ways, contenders, jax_cross_entropy
 
 TITLE = "Time-delay network training step"
 SMALL = """
@@ -68,15 +68,9 @@ def steps(size: str, batch: int, threads: int) -> dict[str, Any]:
     arrays = data(size, batch)
     text = SMALL if size == "small" else LARGE
     model = tg.compile_text(text, batch=batch, threads=threads)
-    start = {name: array.copy() for name, array in model.parameters.items()}
     torch_loss = torch_small if size == "small" else torch_large
     jax_loss = jax_small if size == "small" else jax_large
-    losses = {"JAX": jax_loss(jax_conv), "JAX, columns by hand": jax_loss(jax_columns)}
-    return {
-        "tiedgraph": lambda: model.step(**arrays),
-        **torch_steps(torch_loss, start, arrays, threads),
-        **jax_steps(losses, start, arrays),
-    }
+    return contenders(model, arrays, threads, torch_loss, both_ways(jax_loss))
 
 
 def torch_small(p: Any, x: Any) -> Any:

@@ -26,7 +26,7 @@ class Work:
     """Arrays, one a job, each of which a job adds one to."""
 
     def __init__(self, jobs: int) -> None:
-        (address,) = kernels.addresses([ADD], "float64")
+        address = kernels.address(ADD, "float64")
         self.arrays = [np.zeros(64) for _ in range(jobs)]
         self.count = np.array([8])
         self.jobs = [(address, a.ctypes.data, 0, 0, self.count.ctypes.data) for a in self.arrays]

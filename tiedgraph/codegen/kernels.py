@@ -14,7 +14,6 @@ import ctypes
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
 from functools import cache as cache_forever
 from functools import lru_cache, partial
 from importlib import metadata, resources
@@ -33,7 +32,6 @@ _IGNORED = ctypes.addressof(_ignored)
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
-_found: dict[tuple[Kernel, str, int], int] = {}
 compiled_here = 0  # kernels that this process had to compile, for reports and tests
 
 
@@ -64,25 +62,19 @@ def key(kernel: Kernel, dtype: str, lanes: int = 0) -> str:
     return hashlib.sha256(f"{_toolchain()}\n{kind}\n{kernel.source}".encode()).hexdigest()[:40]
 
 
-def addresses(kernels: Iterable[Kernel], dtype: str, lanes: int = 0) -> list[int]:
-    """Machine addresses of kernels, compiled or loaded as needed; valid for the process's life.
+@cache_forever
+def address(kernel: Kernel, dtype: str, lanes: int = 0) -> int:
+    """The machine address of a kernel, compiled or loaded as needed; valid for the process's life.
 
     lanes: numbers in a vector; as many as fit into 64 bytes by default.
     """
-    wide = lanes or LANES[dtype]
-    found = []
-    for kernel in kernels:
-        address = _found.get((kernel, dtype, wide))
-        if address is None:
-            with _lock:
-                address = _found[kernel, dtype, wide] = _address(kernel, dtype, wide)
-        found.append(address)
-    return found
+    with _lock:
+        return _address(kernel, dtype, lanes or LANES[dtype])
 
 
 def entry(kernel: Kernel, dtype: str, lanes: int = 0) -> Any:
     """A kernel as a function of four addresses, which runs without the interpreter lock."""
-    return at(addresses([kernel], dtype, lanes)[0])
+    return at(address(kernel, dtype, lanes))
 
 
 @cache_forever

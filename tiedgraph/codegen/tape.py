@@ -120,9 +120,7 @@ class NodeEmitter(Emitter):
         return result
 
     def kept(self) -> Buffer:
-        memory = self._tape.memory
-        place = keeps(self._forward)
-        return Buffer(memory.values[place] * self.lanes, (memory.kept[place],))
+        return self._buffer(keeps(self._forward))
 
     def statistic(self, name: str, count: int) -> int:
         return self._tape.statistic((self._forward.id, name), count)
@@ -204,7 +202,7 @@ def write_tape(
         starts.append(len(flat))
         flat.extend(row.operands)
     address = {
-        (kernel, wide): kernels.addresses([kernel], schedule.dtype, wide)[0]
+        (kernel, wide): kernels.address(kernel, schedule.dtype, wide)
         for kernel, wide in dict.fromkeys((row.kernel, row.lanes) for row in rows)
     }
     table = np.array(

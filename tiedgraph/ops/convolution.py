@@ -28,6 +28,7 @@ from tiedgraph.ops.rules import (
     ParamSpec,
     hidden,
     setting,
+    split,
 )
 
 _PAD = "zeros added: a number on both sides, `same` (output as long as input / stride) or `causal` (all before the first step)"  # noqa: E501
@@ -509,7 +510,7 @@ def vectors_along(
     return reaching(count, emitter.widths, disjoint)
 
 
-def _windows(
+def windows(
     emitter: Emitter,
     x: Buffer,
     y: Buffer,
@@ -575,7 +576,7 @@ def emit(emitter: Emitter) -> None:
     x = Buffer(x.offset, (frame.sizes[0], *_plane(x)))
     for group in range(attrs.groups):
         first = group * per_out
-        _windows(
+        windows(
             emitter,
             Buffer(x.offset + group * per_in * plane_in, x.shape),
             Buffer(made.offset + first * plane_out, made.shape),
@@ -608,11 +609,6 @@ def emit_backward(emitter: Emitter) -> None:
         return
     into, add = wanted
     frame, strides = _frame(attrs, into, grad), _four(weight)
-    # The output gradient, `stride` apart, in a frame in which every window of the input fits.
-    spans = [(frame.window[a] - 1) * frame.dilation[a] for a in range(2)]
-    target = (frame.sizes[1] + spans[0], frame.sizes[2] + spans[1])
-    before = (spans[0] - frame.before[0], spans[1] - frame.before[1])
-    per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
     if _scatters(emitter, frame):
         for group in range(attrs.groups):
             _scatter(emitter, frame, group, grad, into, (weight.offset, strides), add)
@@ -620,13 +616,18 @@ def emit_backward(emitter: Emitter) -> None:
     if frame.stride != (1, 1) and frame.dilation == (1, 1):
         _phases(emitter, frame, grad, into, (weight.offset, strides), add)
         return
+    # The output gradient, `stride` apart, in a frame in which every window of the input fits.
+    spans = [(frame.window[a] - 1) * frame.dilation[a] for a in range(2)]
+    target = (frame.sizes[1] + spans[0], frame.sizes[2] + spans[1])
+    before = (spans[0] - frame.before[0], spans[1] - frame.before[1])
+    per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
     spread = _spread(emitter, grad, frame.output, target, before, frame.stride)
     last = (frame.window[0] - 1) * strides[2] + (frame.window[1] - 1) * strides[3]
     plane_in = into.elements // frame.sizes[0] * emitter.lanes
     spread = Buffer(spread.offset, (frame.output[0], *target))
     for group in range(attrs.groups):
         first = group * per_out
-        _windows(
+        windows(
             emitter,
             Buffer(spread.offset + first * target[0] * target[1] * emitter.lanes, spread.shape),
             Buffer(into.offset + group * per_in * plane_in, into.shape),
@@ -676,10 +677,8 @@ def _scatter(
     (_, rows, columns), (_, made, across) = frame.sizes, frame.output
     x = into.offset + group * per_in * rows * columns * lanes
     d = grad.offset + group * per_out * made * across * lanes
-    first = 0
-    widest = COLUMNS if frame.window[1] <= 5 else COLUMNS[1:]
-    for tile in widest:
-        while across - first >= tile:
+    for begin, length, tile in split(across, COLUMNS if frame.window[1] <= 5 else COLUMNS[1:]):
+        for first in range(begin, begin + length, tile):
             emitter.call(
                 input_gradient_kernel(tile, frame.window[1]),
                 *(x + first * lanes, d + first * lanes),
@@ -690,7 +689,6 @@ def _scatter(
                 *(made * across * lanes, across * lanes, made),
                 *(int(add or first > 0), int(add)),
             )
-            first += tile
 
 
 class _Phase(NamedTuple):
@@ -754,7 +752,7 @@ def _phases(
             for c in along[1]:
                 some = r.entries > 0 and c.entries > 0
                 top, left = before[0] + r.start, before[1] + c.start
-                _windows(
+                windows(
                     emitter,
                     Buffer(d + (top * wide + left) * lanes, (frame.output[0], high, wide)),
                     Buffer(y + (r.first * columns + c.first) * lanes, into.shape),
@@ -795,31 +793,52 @@ def _emit_weight_gradient(emitter: Emitter, grad: Buffer, weight: ParamBuffer) -
     rows, columns = _plane(x)
     per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
     _, out_rows, out_columns = frame.output
-    tile = gradient_tile(per_out, per_in, frame.window[1])
     plane = rows * columns * lanes
     for group in range(attrs.groups):
         first = group * per_out
-        for c, vectors, width in vectors_along(emitter, out_columns, frame.stride[1], True):
-            emitter.call(
-                window_gradient_kernel(*tile),
-                x.offset + group * per_in * plane + c * frame.stride[1],
-                grad.offset + first * out_rows * out_columns * lanes + c,
-                weight.offset + first * strides[0],
-                per_out,
-                per_in,
-                *frame.window,
-                out_rows,
-                vectors,
-                *strides,
-                plane,
-                frame.stride[0] * columns * lanes,
-                frame.dilation[0] * columns * lanes,
-                frame.stride[1] * width,
-                frame.dilation[1] * lanes,
-                out_rows * out_columns * lanes,
-                out_columns * lanes,
-                lanes=width,
-            )
+        add_window_products(
+            emitter,
+            Buffer(x.offset + group * per_in * plane, (per_in, rows, columns)),
+            Buffer(grad.offset + first * out_rows * out_columns * lanes, frame.output),
+            (per_out, out_rows, out_columns),
+            frame.window,
+            frame.stride,
+            frame.dilation,
+            (weight.offset + first * strides[0], strides),
+        )
+
+
+def add_window_products(
+    emitter: Emitter,
+    x: Buffer,
+    d: Buffer,
+    extents: tuple[int, int, int],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    weight: tuple[int, tuple[int, int, int, int]],
+) -> None:
+    """Rows of the tape for one group: the weight's gradient from windows of x and all of d.
+
+    extents: how many channels, rows and columns of d there are; its shape tells how it lies.
+    """
+    lanes = emitter.lanes
+    many, out_rows, out_columns = extents
+    inputs, rows, columns = x.shape
+    at, strides = weight
+    tile = gradient_tile(many, inputs, window[1])
+    for c, vectors, width in vectors_along(emitter, out_columns, stride[1], True):
+        emitter.call(
+            window_gradient_kernel(*tile),
+            *(x.offset + c * stride[1], d.offset + c, at),
+            *(many, inputs, *window),
+            *(out_rows, vectors),
+            *strides,
+            *(rows * columns * lanes, stride[0] * columns * lanes, dilation[0] * columns * lanes),
+            *(stride[1] * width, dilation[1] * lanes),
+            *(d.shape[1] * d.shape[2] * lanes, d.shape[2] * lanes),
+            lanes=width,
+        )
 
 
 def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:

@@ -25,9 +25,11 @@ from tiedgraph.ops.rules import (
     OpError,
     ParamBuffer,
     ParamSpec,
+    along,
     each_number,
     pieces,
     setting,
+    split,
 )
 
 
@@ -276,20 +278,6 @@ SUM_LANES = Kernel(
 )
 
 
-def split(count: int, tiles: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Cuts `count` into stretches (first, length, tile), each length a multiple of its tile.
-
-    Larger tiles come first; the last of `tiles` must be 1.
-    """
-    stretches, first = [], 0
-    for tile in tiles:
-        length = (count - first) // tile * tile
-        if length:
-            stretches.append((first, length, tile))
-            first += length
-    return stretches
-
-
 ROW_TILES = (8, 4, 2, 1)
 DOT_TILES = (4, 1)
 SUM_TILES = (8, 4, 2, 1)
@@ -330,25 +318,8 @@ def multiply(
     epilogue = () if turned else emitter.epilogue
     if emitter.lanes == 1 and 1 in (row_stride, column_stride) and bias_stride in (0, 1):
         at = bias.offset if bias is not None else 0
-        if column_stride == 1:
-            for first, length, tile in covered(rows, DOT_TILES, add):
-                place = matrix.offset + first * row_stride
-                operands = (x.offset, y.offset + first, place, at + first)
-                emitter.call(
-                    dot_kernel(tile),
-                    *(*operands, length, columns, row_stride, start),
-                    lanes=emitter.widths[0],
-                )
-        else:
-            for first, vectors, width in reaching(rows, emitter.widths, add):
-                for v, length, tile in covered(vectors, SUM_TILES, add):
-                    here = first + v * width
-                    operands = (x.offset, y.offset + here, matrix.offset + here, at + here)
-                    emitter.call(
-                        columns_kernel(tile),
-                        *(*operands, length, columns, column_stride, start),
-                        lanes=width,
-                    )
+        strides = (row_stride, column_stride)
+        _multiply_one(emitter, x.offset, y.offset, matrix.offset, at, rows, columns, strides, start)
         if epilogue:
             each_number(emitter, forward_kernel(epilogue), (y.offset, y.offset), rows)
         return
@@ -366,6 +337,40 @@ def multiply(
             bias_stride,
             start,
         )
+
+
+def _multiply_one(
+    emitter: Emitter,
+    x: int,
+    y: int,
+    matrix: int,
+    bias: int,
+    rows: int,
+    columns: int,
+    strides: tuple[int, int],
+    start: int,
+) -> None:
+    """The same for one sample, of whose matrix rows or columns lie in order; x, ... are places."""
+    row_stride, column_stride = strides
+    add = start == ADD
+    if column_stride == 1:
+        for first, length, tile in covered(rows, DOT_TILES, add):
+            emitter.call(
+                dot_kernel(tile),
+                *(x, y + first, matrix + first * row_stride, bias + first),
+                *(length, columns, row_stride, start),
+                lanes=emitter.widths[0],
+            )
+        return
+    for first, vectors, width in reaching(rows, emitter.widths, add):
+        for v, length, tile in covered(vectors, SUM_TILES, add):
+            here = first + v * width
+            emitter.call(
+                columns_kernel(tile),
+                *(x, y + here, matrix + here, bias + here),
+                *(length, columns, column_stride, start),
+                lanes=width,
+            )
 
 
 def add_outer(emitter: Emitter, a: Buffer, b: Buffer, target: ParamBuffer) -> None:
@@ -403,10 +408,7 @@ def add_sums(emitter: Emitter, x: Buffer, target: ParamBuffer) -> None:
     """target[c] += sum of x[c, ...] over everything but its first axis, and over the samples."""
     rows = x.shape[0]
     count, step = x.elements // max(rows, 1), target.strides[0]
-    cut = [(0, count, emitter.lanes)]
-    if emitter.lanes == 1:
-        cut = pieces(count, (emitter.widths[0], 1))
-    for first, vectors, width in cut:
+    for first, vectors, width in along(emitter, count):
         place, row = x.offset + first, count * emitter.lanes
         emitter.call(SUM_LANES, place, target.offset, rows, vectors, step, row, lanes=width)
 

@@ -21,14 +21,9 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Extent, Type
-from tiedgraph.ops.convolution import (
-    choose_tile,
-    gradient_tile,
-    vectors_along,
-    window_gradient_kernel,
-    window_kernel,
-)
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered
+from tiedgraph.ops.convolution import add_window_products, windows
+from tiedgraph.ops.copying import FILL_ZERO, copy
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums
 from tiedgraph.ops.pointwise import sigmoid
 from tiedgraph.ops.rules import (
     Array,
@@ -317,20 +312,6 @@ def back_kernel(name: str, lines: tuple[str, ...], gates: int, apart: int, memor
     return Kernel(f"{name}_back", head + "\n".join(body) + "\n")
 
 
-# Vectors from one place to another, whose rows are `from` and `to` apart; zeros where source < 0.
-CARRY = Kernel(
-    "carry",
-    """def kernel(activation, parameter, gradient, operand):
-    source, target, count, come, go = operand[0], operand[1], operand[2], operand[3], operand[4]
-    v = broadcast(0.0)
-    for i in range(count):
-        if source >= 0:
-            v = load(activation, source + i * come)
-        store(activation, target + i * go, v)
-""",
-)
-
-
 @dataclass(frozen=True)
 class _Matrix:
     """Rows and columns of a parameter, or of its transpose."""
@@ -362,24 +343,24 @@ def _multiply(
 
     x, y: where the first step is, and how far rows are apart.
     """
-    add = start == ADD
-    for first, vectors, width in vectors_along(emitter, across, 1, add):
-        o_best, c_best = choose_tile(matrix.rows, vectors)
-        for o, o_length, o_tile in covered(matrix.rows, (o_best, 1), add):
-            for c, c_length, c_tile in covered(vectors, (c_best, 1), add):
-                emitter.call(
-                    window_kernel(o_tile, c_tile, ()),
-                    x[0] + first + c * width,
-                    y[0] + o * y[1] + first + c * width,
-                    matrix.offset + o * matrix.strides[0],
-                    bias[0] + o * bias[1],
-                    *(o_length, 1, c_length),
-                    *(matrix.columns, 1, 1),
-                    *(*matrix.strides, 0, 0),
-                    *(x[1], 0, 0, width, 0),
-                    *(y[1], 0, bias[1], start, width),
-                    lanes=width,
-                )
+    windows(
+        emitter,
+        _sequence(emitter, x, matrix.columns),
+        _sequence(emitter, y, matrix.rows),
+        (matrix.rows, 1, across),
+        matrix.columns,
+        *((1, 1), (1, 1), (1, 1)),
+        (matrix.offset, (*matrix.strides, 0, 0)),
+        bias,
+        start,
+        (),
+        (y[1], 0, emitter.lanes),
+    )
+
+
+def _sequence(emitter: Emitter, place: tuple[int, int], rows: int) -> Buffer:
+    """Rows of steps as an image of height 1: where they begin, and how far they are apart."""
+    return Buffer(place[0], (rows, 1, place[1] // emitter.lanes))
 
 
 def _add_products(
@@ -388,17 +369,14 @@ def _add_products(
     """G[o, i] += sum over steps of d[o, t] x[i, t]."""
     if not across:
         return
-    for first, vectors, width in vectors_along(emitter, across, 1, True):
-        emitter.call(
-            window_gradient_kernel(*gradient_tile(matrix.rows, matrix.columns, 1)),
-            *(x[0] + first, d[0] + first, matrix.offset),
-            *(matrix.rows, matrix.columns, 1, 1),
-            *(1, vectors),
-            *(*matrix.strides, 0, 0),
-            *(x[1], 0, 0, width, 0),
-            *(d[1], 0),
-            lanes=width,
-        )
+    add_window_products(
+        emitter,
+        _sequence(emitter, x, matrix.columns),
+        _sequence(emitter, d, matrix.rows),
+        (matrix.rows, 1, across),
+        *((1, 1), (1, 1), (1, 1)),
+        (matrix.offset, (*matrix.strides, 0, 0)),
+    )
 
 
 @dataclass(frozen=True)
@@ -424,7 +402,7 @@ def keeps(cell: Cell) -> Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ..
     return count
 
 
-def _places(emitter: Emitter, cell: Cell, states: Buffer | None) -> _Places:
+def _places(emitter: Emitter, cell: Cell) -> _Places:
     attrs, lanes = emitter.attrs, emitter.lanes
     x = emitter.input(0)
     steps = x.shape[1]
@@ -439,7 +417,7 @@ def _places(emitter: Emitter, cell: Cell, states: Buffer | None) -> _Places:
         at,
         product,
         memory,
-        own if attrs.last or states is None else states.offset,
+        own if attrs.last else emitter.output().offset,
         emitter.input(1).offset if attrs.timed else -1,
     )
 
@@ -448,7 +426,7 @@ def _emit(cell: Cell, name: str) -> Callable[[Emitter], None]:
     def emit(emitter: Emitter) -> None:
         attrs, lanes, units = emitter.attrs, emitter.lanes, emitter.attrs.units
         x, made = emitter.input(0), emitter.output()
-        p = _places(emitter, cell, made)
+        p = _places(emitter, cell)
         cut = (cell.gates - cell.apart) * units
         weight, recurrent = emitter.param(0), emitter.param(1)
         main, apart = _matrix(recurrent, 0, cut), _matrix(recurrent, cut, cell.apart * units)
@@ -482,8 +460,7 @@ def _emit(cell: Cell, name: str) -> Callable[[Emitter], None]:
             )
             before = t
         if attrs.last:
-            source = p.states + before * lanes if p.steps else -1
-            emitter.call(CARRY, source, made.offset, units, p.stride, lanes)
+            copy(emitter, p.states + before * lanes, made.offset, (units,), (p.stride,), (lanes,))
 
     return emit
 
@@ -500,15 +477,18 @@ def _emit_backward(cell: Cell, name: str) -> Callable[[Emitter], None]:
     def emit_backward(emitter: Emitter) -> None:
         attrs, lanes, units = emitter.attrs, emitter.lanes, emitter.attrs.units
         x, grad = emitter.input(0), emitter.grad_output()
-        p = _places(emitter, cell, None if attrs.last else emitter.output())
+        p = _places(emitter, cell)
         cut = (cell.gates - cell.apart) * units
         weight, recurrent = emitter.param(0), emitter.param(1)
         main, apart = _matrix(recurrent, 0, cut), _matrix(recurrent, cut, cell.apart * units)
         d_gates = emitter.scratch(cell.gates * units * p.steps).offset
         d_product = emitter.scratch(cell.apart * units * p.steps).offset
         d_state, d_memory = emitter.scratch(units).offset, emitter.scratch(units).offset
-        emitter.call(CARRY, grad.offset if attrs.last else -1, d_state, units, lanes, lanes)
-        emitter.call(CARRY, -1, d_memory, units, lanes, lanes)
+        if attrs.last:
+            copy(emitter, grad.offset, d_state, (units,), (lanes,), (lanes,))
+        else:
+            emitter.call(FILL_ZERO, d_state, units)
+        emitter.call(FILL_ZERO, d_memory, units)
         kernel = back_kernel(name, cell.backward(attrs), cell.gates, cell.apart, cell.memory)
         order = list(_order(attrs, p.steps))
         for index in reversed(range(p.steps)):

@@ -241,18 +241,30 @@ class Emitter(ABC):
         """
 
 
-def pieces(count: int, widths: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Cuts `count` numbers that lie in order into (first, vectors, width), widest vectors first.
+def split(count: int, tiles: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Cuts `count` into stretches (first, length, tile), each length a multiple of its tile.
 
-    The last of `widths` must be 1.
+    Larger tiles come first; the last of `tiles` must be 1.
     """
-    found, first = [], 0
-    for width in widths:
-        vectors = (count - first) // width
-        if vectors:
-            found.append((first, vectors, width))
-            first += vectors * width
-    return found
+    stretches, first = [], 0
+    for tile in tiles:
+        length = (count - first) // tile * tile
+        if length:
+            stretches.append((first, length, tile))
+            first += length
+    return stretches
+
+
+def pieces(count: int, widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Cuts `count` numbers that lie in order into (first, vectors, width), as `split` does."""
+    return [(first, length // width, width) for first, length, width in split(count, widths)]
+
+
+def along(emitter: Emitter, count: int) -> list[tuple[int, int, int]]:
+    """The vectors of `count` numbers of a value: (first, vectors, width)."""
+    if emitter.lanes > 1:
+        return [(0, count, emitter.lanes)]
+    return pieces(count, (emitter.widths[0], 1))
 
 
 def each_number(
@@ -262,10 +274,7 @@ def each_number(
 
     Its operands are the places, the count and the rest.
     """
-    if emitter.lanes > 1:
-        emitter.call(kernel, *places, count, *rest)
-        return
-    for first, vectors, width in pieces(count, (emitter.widths[0], 1)):
+    for first, vectors, width in along(emitter, count):
         emitter.call(kernel, *(at + first for at in places), vectors, *rest, lanes=width)
 
 

@@ -23,14 +23,13 @@ class Memory:
     """Offsets in an arena, in vectors (one number of each lane).
 
     values: offset of each value; values that share a place (aliases, sums in place) share it here.
-    kept: vectors that nodes leave to their backward nodes, by the name of the place (`keeps`).
+      What a node leaves to its backward node is one more (`keeps`).
     size: vectors of the arena without scratch.
     lives: first and last step at which each place is in use, for printing.
     """
 
     values: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]]
-    kept: Mapping[str, int]
     size: int
     lives: Mapping[str, tuple[int, int]]
 
@@ -40,7 +39,6 @@ def plan_memory(schedule: Schedule, lengths: Mapping[str, int]) -> Memory:
     graph = schedule.graph
     shapes = {name: bind(graph.shape_of(name), lengths) for name in graph.values}
     home = _homes(graph)
-    kept: dict[str, int] = {}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     end = len(schedule.order)
@@ -58,7 +56,7 @@ def plan_memory(schedule: Schedule, lengths: Mapping[str, int]) -> Memory:
             maker = node.forward or node
             place = home[keeps(maker)] = keeps(maker)
             given = [shapes[value] for value in maker.inputs]
-            kept[place] = op.keeps(node.attrs, given, shapes[maker.outputs[0]])
+            shapes[place] = (op.keeps(node.attrs, given, shapes[maker.outputs[0]]),)
             first.setdefault(place, step)
             last[place] = step
     for term in graph.outputs:
@@ -67,12 +65,11 @@ def plan_memory(schedule: Schedule, lengths: Mapping[str, int]) -> Memory:
     sizes: dict[str, int] = {}
     for value, place in home.items():
         if place in first:
-            size = kept[place] if place in kept else elements(shapes[value])
-            sizes[place] = max(sizes.get(place, 0), size)
+            sizes[place] = max(sizes.get(place, 0), elements(shapes[value]))
     offsets, size = _first_fit(first, last, sizes)
     values = {value: offsets[place] for value, place in home.items() if place in offsets}
     lives = {place: (first[place], last[place]) for place in first}
-    return Memory(values, shapes, kept, size, lives)
+    return Memory(values, shapes, size, lives)
 
 
 def keeps(node: Node) -> str:

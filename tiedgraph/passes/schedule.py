@@ -28,8 +28,8 @@ class Schedule:
     lane_axis: str = "samples"
     long: bool = False
 
-    def form(self, samples: int) -> Schedule:
-        """The same for a batch of so many samples, whatever the number of threads.
+    def lanes_for(self, samples: int) -> int:
+        """How many samples of a batch of so many make a tile, whatever the number of threads.
 
         Up to one tile's samples are cut into tiles of half the lanes, so that two threads have
         work; cores that do two vectors of half the length at once are as fast with them. A single
@@ -37,10 +37,16 @@ class Schedule:
         these axes go along the lanes.
         """
         if samples > self.lanes:
-            return self
+            return self.lanes
         if samples == 1 or (self.long and samples <= self.lanes // 2):
-            return replace(self, lanes=1, lane_axis="each value's last axis")
-        return replace(self, lanes=self.lanes // 2)
+            return 1
+        return self.lanes // 2
+
+    def form(self, samples: int) -> Schedule:
+        """The same for a batch of so many samples."""
+        lanes = self.lanes_for(samples)
+        axis = "each value's last axis" if lanes == 1 else self.lane_axis
+        return replace(self, lanes=lanes, lane_axis=axis)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ def figure_of(wide: float, tall: float) -> Any:
     return Figure(figsize=(wide, tall), layout="constrained")
 
 
-def kind_of(path: Path) -> tuple[str, dict[str, None]]:
-    """The format of a file by its name, and what keeps its content the same from run to run."""
+def content_of(figure: Any, path: Path) -> bytes:
+    """A figure as the content of a file of the path's kind, the same from run to run."""
     kind = path.suffix.lstrip(".")
-    return kind, {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    about = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=120, metadata=about)
+    return content.getvalue()

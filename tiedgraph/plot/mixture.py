@@ -12,7 +12,7 @@ import numpy as np
 
 from tiedgraph.diagnostics import RunError
 from tiedgraph.model import Model
-from tiedgraph.plot.figures import CALM, OTHER, STRONG, figure_of, kind_of
+from tiedgraph.plot.figures import CALM, OTHER, STRONG, content_of, figure_of
 from tiedgraph.ties.mixture import log_terms
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,10 +36,7 @@ def plot_mixtures(model: Model, history: bytes, path: Path) -> bytes:
     for name, (left, right) in zip(names, axes, strict=True):
         _numbers(left, model, name)
         _traces(right, name, [row for row in rows if row["tie"] == name])
-    content = io.BytesIO()
-    kind, about = kind_of(path)
-    figure.savefig(content, format=kind, dpi=120, metadata=about)
-    return content.getvalue()
+    return content_of(figure, path)
 
 
 def _numbers(axes: Any, model: Model, name: str) -> None:

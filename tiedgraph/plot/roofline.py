@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from tiedgraph.measure import Speed
-from tiedgraph.plot.figures import CALM, STRONG, figure_of, kind_of
+from tiedgraph.plot.figures import CALM, STRONG, content_of, figure_of
 
 NAMED = 8  # nodes that are told by name
 
@@ -38,7 +37,4 @@ def plot_roofline(speed: Speed, path: Path) -> bytes:
     axes.set_ylabel("GFLOP/s of one thread")
     axes.set_title(f"{speed.mode}, batch {speed.batch}, {speed.tile} samples a tile")
     axes.legend(frameon=False)
-    content = io.BytesIO()
-    kind, about = kind_of(path)
-    figure.savefig(content, format=kind, dpi=120, metadata=about)
-    return content.getvalue()
+    return content_of(figure, path)

@@ -180,7 +180,7 @@ class MixturePass:
             )
             for i, (first, last) in enumerate(cuts)
         ]  # fmt: skip
-        (spread,) = kernels.addresses([text.SPREAD], dtype)
+        spread = kernels.address(text.SPREAD, dtype)
         numbers = self.numbers.array.ctypes.data
         team.run(
             [
@@ -212,7 +212,7 @@ class MixturePass:
     ) -> Array:
         """Runs one kernel over rows of numbers; the sums of each row."""
         partial = np.zeros((len(rows), 3 * self.settings.components + 1), self.numbers.dtype)
-        (address,) = kernels.addresses([kernel], self.numbers.dtype)
+        address = kernels.address(kernel, self.numbers.dtype)
         operands = [
             np.array(
                 [rows.ctypes.data, first, last, self.settings.components,

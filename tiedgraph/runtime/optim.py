@@ -235,7 +235,7 @@ class Optimiser:
         begin: int,
         end: int,
     ) -> None:
-        (address,) = kernels.addresses([kernel], self.numbers.dtype)
+        address = kernels.address(kernel, self.numbers.dtype)
         rows = np.array(
             [[start, stop, *operands] for start, stop in split_blocks(begin, end, self.threads)],
             np.int64,

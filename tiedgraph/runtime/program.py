@@ -143,10 +143,10 @@ class Program:
 
     def tape(self, samples: int, lengths: Mapping[str, int], update: bool = True) -> Tape:
         """The tape for so many samples of these run-time lengths, made on first use."""
-        schedule = self.schedule.form(samples)
-        key = (schedule.lanes, update, *sorted(lengths.items()))
+        key = (self.schedule.lanes_for(samples), update, *sorted(lengths.items()))
         tape = self._tapes.get(key)
         if tape is None:
+            schedule = self.schedule.form(samples)
             tape = write_tape(schedule, self.numbers.plan, lengths, update)
             self._tapes[key] = tape
             if len(self._tapes) > TAPES_KEPT:
@@ -245,7 +245,7 @@ class Program:
 
     def arena_of(self, tape: Tape) -> Array:
         """A copy of the activations of the last tile that one thread ran on this tape."""
-        found: Array = self._arenas[: tape.arena + ALIGNMENT].copy()
+        found = self._arenas[: tape.arena + ALIGNMENT]
         place = aligned(found.size, self.dtype)
         place[:] = found
         return place
@@ -292,7 +292,7 @@ class Program:
         while used < min(tiles, tape.shards):
             used *= 2
         begin = 0 if self._differentiates else self.numbers.plan.size
-        (kernel,) = kernels.addresses([driver.reduce(used)], self.dtype)
+        kernel = kernels.address(driver.reduce(used), self.dtype)
         blocks = split_blocks(begin, tape.stride, self.threads)
         rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
         total, shards = address_of(self.total), address_of(self._shards)
@@ -303,7 +303,7 @@ class Program:
 
 
 def _mover(kernel: Kernel, tape: Tape) -> int:
-    return kernels.addresses([kernel], tape.dtype, tape.lanes)[0]
+    return kernels.address(kernel, tape.dtype, tape.lanes)
 
 
 @lru_cache(4096)
