@@ -14,7 +14,6 @@ import numpy as np
 
 from tiedgraph import compiler
 from tiedgraph.codegen import kernels
-from tiedgraph.codegen.tape import Tape
 from tiedgraph.diagnostics import DataError, RunError, nearest
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.types import Extent
@@ -123,8 +122,8 @@ class Model:
         total: Array | None = None
         for program, batch in self._batches("train", arrays, key):
             tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, update, like)
-            found = program.reduce(tape, batch.samples)
-            sums |= self._sums(tape, found, batch.samples)
+            found, places = program.reduce(tape, batch.samples)
+            sums |= self._sums(places, found, batch.samples)
             if total is None:
                 total = found
             else:
@@ -162,14 +161,15 @@ class Model:
         arrays = full_names(arrays, self._declared)
         return prepare(program.schedule.graph, arrays, self.dtype, key, self._declared)
 
-    def _sums(self, tape: Tape, total: Array, samples: int) -> dict[str, Array]:
+    def _sums(
+        self, places: Iterable[tuple[str, slice]], total: Array, samples: int
+    ) -> dict[str, Array]:
         """What `total` and `collect` nodes summed, by node; with tasks, over how many samples."""
         sums: dict[str, Array] = {}
-        for (node, name), (offset, count) in tape.statistics.items():
-            if name in ("total", "collect"):
-                sums[node] = np.array(total[offset : offset + count], np.float64)
-                if self._tasks:
-                    sums[f"{COUNT}{node}"] = np.array([float(samples)])
+        for node, place in places:
+            sums[node] = total[place].astype(np.float64)
+            if self._tasks:
+                sums[f"{COUNT}{node}"] = np.array([float(samples)])
         return sums
 
     # ------------------------------------------------------------ training and evaluation
@@ -185,22 +185,43 @@ class Model:
         with self._lock:
             self._needs_loss()
             self._epoch = epoch
-            before = self.numbers.array[self._statistics]
+            before = self.numbers.array[self._statistics] if self._statistics.size else None
+            self.optimiser.set(rate, self._moved(arrays))
             try:
-                sums, total = self._train(arrays, update=True, like=like)
-                if not np.isfinite(_loss(sums)):
-                    raise RunError(
-                        f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
-                        "before this step. A lower rate or clip = 1 in train { } may help"
-                    )
-                self.optimiser.step(total, rate, self._moved(arrays))
-                for drawn in self._mixtures.values():
-                    drawn.bound()
+                if self._mixtures or is_by_task(arrays, self.checked):
+                    sums, total = self._train(arrays, update=True, like=like)
+                    self._needs_finite(sums)
+                    self.optimiser.step(total)
+                    for drawn in self._mixtures.values():
+                        drawn.bound()
+                else:
+                    sums = self._step(arrays, like)
             except RunError:
-                self.numbers.array[self._statistics] = before
+                if before is not None:
+                    self.numbers.array[self._statistics] = before
                 raise
             self.steps += 1
             return sums
+
+    def _step(self, arrays: Mapping[str, Any], like: int) -> dict[str, Array]:
+        """The whole step of one program in one call; answers the batch's sums."""
+        program = self.program("train")
+        batch = self._prepare(program, arrays, (self.seed, self.steps))
+        total, places = program.step(
+            batch.arrays, batch.samples, batch.lengths, like, self.optimiser
+        )
+        sums = self._sums(places, total, batch.samples)
+        if self.optimiser.gate[0]:
+            self._needs_finite(sums)
+        self.optimiser.finish(total)
+        return sums
+
+    def _needs_finite(self, sums: Mapping[str, Array]) -> None:
+        if not np.isfinite(_loss(sums)):
+            raise RunError(
+                f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
+                "before this step. A lower rate or clip = 1 in train { } may help"
+            )
 
     def _moved(self, arrays: Mapping[str, Any]) -> frozenset[str] | None:
         """Owners that a step on these arrays moves, where that is not all."""
@@ -220,8 +241,8 @@ class Model:
             sums: dict[str, Array] = {}
             for program, batch in self._batches("evaluate", arrays):
                 tape, _ = program.run(batch.arrays, batch.samples, batch.lengths, like=like)
-                found = program.reduce(tape, batch.samples)
-                sums |= self._sums(tape, found, batch.samples)
+                found, places = program.reduce(tape, batch.samples)
+                sums |= self._sums(places, found, batch.samples)
             return sums | self._complexity(None)
 
     def step(self, **arrays: Any) -> float:

@@ -208,7 +208,8 @@ def test_hard_cases_stay_finite(start: Any, more: str, method: str) -> None:
     for step in range(10_000):
         total[:] = 0
         cost = drawing.cost(1.0, total)
-        made.optimiser.step(total, 0.01)
+        made.optimiser.set(0.01)
+        made.optimiser.step(total)
         drawing.bound()
         if step % 500 == 0:
             assert np.isfinite(cost)

@@ -22,6 +22,14 @@ ADD = Kernel(
 )
 
 
+SHUT = Kernel(
+    "shut",
+    """def kernel(activation, parameter, gradient, operand):
+    operand[0] = 1
+""",
+)
+
+
 class Work:
     """Arrays, one a job, each of which a job adds one to."""
 
@@ -42,6 +50,23 @@ def test_every_job_runs_once(jobs: int) -> None:
     for _ in range(50):
         team.run(work.jobs)
     work.assert_ran(50)
+
+
+def test_a_phase_begins_when_the_one_before_is_done_and_the_gate_is_open() -> None:
+    first, second, third = Work(3), Work(1), Work(2)
+    gate = np.zeros(1, np.int64)
+    phases = team.Work([first.jobs, second.jobs, third.jobs], gate)
+    team.run(phases)
+    phases.run_alone()
+    for work in (first, second, third):
+        work.assert_ran(2)
+    shut = (kernels.address(SHUT, "float64"), 0, 0, 0, gate.ctypes.data)
+    phases = team.Work([first.jobs, [shut], third.jobs], gate)
+    for times, run in enumerate((team.run, team.Work.run_alone), start=3):
+        run(phases)
+        assert gate[0] == 1
+        first.assert_ran(times)
+        third.assert_ran(2)
 
 
 def test_workers_that_slept_are_woken() -> None:

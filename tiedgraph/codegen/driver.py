@@ -230,34 +230,65 @@ STAND = Kernel(
 """,
 )
 
-# Posts a job to each of `workers` boxes and runs one job itself, then waits; all jobs are rows of
-# entry, activation, parameter, gradient and operand, the own one first. `operand[4]` tells whether
-# jobs were posted before (then it only waits) and `operand[5]` answers how many are not done.
+# Leads the workers through phases: in each, the first job is run here and the others are posted,
+# and all are done before the next phase begins. `operand` has, by name:
+LEADING = (
+    "jobs",  # address of rows of entry, activation, parameter, gradient and operand
+    "counts",  # address of the number of jobs of each phase, at least one
+    "phases",
+    "boxes",
+    "patience",  # looks at the workers before it returns, to be called again
+    "gate",  # address of a number; no further phase begins where it is not 0
+    "phase",  # where to go on; 0 for a new start
+    "row",
+    "posted",  # whether this phase's jobs were posted before
+    "waiting",  # answers how many workers are not done, 0 at the end
+)
+
 LEAD = Kernel(
     "lead",
     f"""def kernel(activation, parameter, gradient, operand):
     jobs = integers(operand[0])
-    boxes = operand[1]
-    workers = operand[2]
-    patience = operand[3]
-    if operand[4] == 0:
-        for w in range(workers):
-            box = integers(boxes + w * {8 * BOX_SIZE})
-            for i in range(5):
-                box[2 + i] = jobs[5 * (w + 1) + i]
-            store_release(box, 0, load_acquire(box, 0) + 1)
-        call(jobs[0], address(jobs[1]), address(jobs[2]), address(jobs[3]), integers(jobs[4]))
-    looks = 0
-    waiting = workers
-    while waiting > 0 and looks < patience:
-        waiting = 0
-        for w in range(workers):
-            box = integers(boxes + w * {8 * BOX_SIZE})
-            if load_acquire(box, 1) != load_acquire(box, 0):
-                waiting += 1
-        if waiting > 0:
-            pause()
-            looks += 1
-    operand[5] = waiting
+    counts = integers(operand[1])
+    gate = integers(operand[5])
+    phase = operand[6]
+    row = operand[7]
+    posted = operand[8]
+    waiting = 0
+    while phase < operand[2] and waiting == 0:
+        workers = counts[phase] - 1
+        if posted == 0:
+            for w in range(workers):
+                box = integers(operand[3] + w * {8 * BOX_SIZE})
+                for i in range(5):
+                    box[2 + i] = jobs[5 * (row + w + 1) + i]
+                store_release(box, 0, load_acquire(box, 0) + 1)
+            at = 5 * row
+            call(
+                jobs[at], address(jobs[at + 1]), address(jobs[at + 2]), address(jobs[at + 3]),
+                integers(jobs[at + 4]),
+            )
+        looks = 0
+        waiting = workers
+        while waiting > 0 and looks < operand[4]:
+            waiting = 0
+            for w in range(workers):
+                box = integers(operand[3] + w * {8 * BOX_SIZE})
+                if load_acquire(box, 1) != load_acquire(box, 0):
+                    waiting += 1
+            if waiting > 0:
+                pause()
+                looks += 1
+        posted = 1
+        if waiting == 0:
+            posted = 0
+            row += counts[phase]
+            phase += 1
+            if gate[0] != 0:
+                phase = operand[2]
+    operand[6] = phase
+    operand[7] = row
+    operand[8] = posted
+    operand[9] = waiting
 """,
 )

@@ -458,6 +458,16 @@ def pause(typing: Any) -> Any:
 
 
 @intrinsic
+def square_root(typing: Any, x: Any) -> Any:
+    """Of one number, in float64."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return call_intrinsic(builder, "sqrt", [args[0]])
+
+    return types.float64(types.float64), codegen
+
+
+@intrinsic
 def words(typing: Any, count: Any) -> Any:
     """Eight 64-bit integers on the stack."""
 
@@ -500,6 +510,7 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "broadcast": _make_broadcast(lane),
         "fma": fma,
         "sqrt": sqrt,
+        "square_root": square_root,
         "absolute": absolute,
         "floor": floor,
         "round_even": round_even,

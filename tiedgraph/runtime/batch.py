@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tiedgraph.ir.types import Extent
 from tiedgraph.passes.settings import Scale, load_settings
 
 Array = np.ndarray[Any, np.dtype[Any]]
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -189,15 +191,16 @@ def _convert(
     expected = tuple(size if isinstance(size, int) else None for size in item.type.shape)
     if any(e is not None and e != n for e, n in zip(expected, array.shape[1:], strict=True)):
         raise DataError(_shape_message(name, item.type, array))
-    cut = tuple(
-        slice(None) if isinstance(size, int) else slice(0, lengths[size.symbol])
-        for size in item.type.shape
-    )
-    array = array[(slice(None), *cut)]
+    if None in expected:
+        cut = tuple(
+            slice(None) if isinstance(size, int) else slice(0, lengths[size.symbol])
+            for size in item.type.shape
+        )
+        array = array[(slice(None), *cut)]
     if array.dtype.kind not in "biuf":
         raise DataError(f"array '{name}' holds {array.dtype}, not numbers")
     if item.type.kind != "float" and array.size:
-        low, high = array.min(), array.max()
+        low, high = _range(array)
         if not (low >= 0 and high < item.type.bound):
             bad = np.argwhere(~((array >= 0) & (array < item.type.bound)))[0]
             raise DataError(
@@ -207,6 +210,14 @@ def _convert(
         if array.dtype.kind == "f" and np.any(array != np.floor(array)):
             raise DataError(f"array '{name}' ({item.type}) holds numbers that are not integers")
     return np.ascontiguousarray(array, dtype)
+
+
+def _range(array: Array) -> tuple[Any, Any]:
+    """The least and the largest number; of a few integers without NumPy's way in and out."""
+    if array.size <= FEW and array.dtype.kind != "f":
+        numbers = array.reshape(-1).tolist()
+        return min(numbers), max(numbers)
+    return array.min(), array.max()
 
 
 def scaled(array: Array, scale: Scale, dtype: str) -> Array:
@@ -222,7 +233,7 @@ def _implicit(
     item: DataInput, samples: int, valid: Mapping[str, Array], dtype: str, key: tuple[int, int]
 ) -> Array:
     if item.role == "weight":
-        return np.full(samples, 1.0 / samples, dtype)
+        return _shares(samples, dtype)
     if item.role == "lengths":
         (extent,) = item.extents
         return np.ascontiguousarray(_extent(extent, valid), dtype)
@@ -233,6 +244,14 @@ def _implicit(
         return np.full(samples, samples / max(1, int(steps.sum())), dtype)
     words = [*key, *item.value.encode()]
     return np.random.default_rng(words).integers(0, 2**24, samples).astype(dtype)
+
+
+@lru_cache(64)
+def _shares(samples: int, dtype: str) -> Array:
+    """What each sample of a batch counts for its mean."""
+    shares = np.full(samples, 1.0 / samples, dtype)
+    shares.flags.writeable = False
+    return shares
 
 
 def _extent(extent: Extent, valid: Mapping[str, Array]) -> Array:

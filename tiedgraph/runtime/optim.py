@@ -6,17 +6,17 @@ carry over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import cos, isfinite, pi, sqrt
+from math import cos, inf, isfinite, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from tiedgraph.codegen import kernels
 from tiedgraph.diagnostics import RunError
-from tiedgraph.ops.rules import Kernel, bits
+from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.memory import ALIGNMENT
 from tiedgraph.passes.settings import (
     Adam,
@@ -114,14 +114,15 @@ MIXTURES = Adam()  # moves the mixtures of soft ties, at rates of their own
 def update_kernel(slots: int, lines: tuple[str, ...], constants: tuple[str, ...]) -> Kernel:
     """One step over begin <= i < end: `parameter` from the summed `gradient` and the slots.
 
-    operand: begin, end, numbers of a slot, then float64 bits: decay, what gradients are multiplied
-    by, and the constants.
+    operand: begin, end, numbers of a slot, and where these lie: decay, what gradients are
+    multiplied by, and the constants.
     """
     names = ("decay", "shrink", *constants)
     text = [
         "def kernel(activation, parameter, gradient, operand):",
         "    begin, end, stride = operand[0], operand[1], operand[2]",
-        *(f"    {name} = broadcast(number(operand, {3 + i}))" for i, name in enumerate(names)),
+        "    constants = address(operand[3])",
+        *(f"    {name} = broadcast(constants[{i}])" for i, name in enumerate(names)),
         "    for i in range(begin, end, LANES):",
         "        w = load(parameter, i)",
         "        g = load(gradient, i) * shrink + decay * w",
@@ -146,6 +147,44 @@ SQUARES = Kernel(
             g = load(gradient, i)
             total = total + g * g
         activation[block // {BLOCK}] = sum_lanes(total)
+""",
+)
+
+
+# Whether the optimiser may move, and how far: the norm from the sums of squares in `activation`,
+# and whether all of `gradient` is finite where it must be.
+JUDGING = (
+    "blocks",  # sums of squares
+    "begin",  # of gradients that count for no norm
+    "end",
+    "losses",  # address of where losses lie
+    "loss_count",
+    "limit",  # address of the largest norm
+    "shrink",  # address of where to write what gradients are multiplied by
+    "gate",  # address of a number that is 1 afterwards where something is not finite
+)
+JUDGE = Kernel(
+    "judge",
+    """def kernel(activation, parameter, gradient, operand):
+    total = 0.0
+    for i in range(operand[0]):
+        total += activation[i]
+    norm = square_root(total)
+    odd = total - total
+    for i in range(operand[1], operand[2]):
+        odd += gradient[i] - gradient[i]
+    losses = integers(operand[3])
+    for i in range(operand[4]):
+        odd += gradient[losses[i]] - gradient[losses[i]]
+    limit = address(operand[5])
+    shrink = address(operand[6])
+    shrink[0] = 1.0
+    if norm > limit[0]:
+        shrink[0] = limit[0] / norm
+    gate = integers(operand[7])
+    gate[0] = 0
+    if odd != 0.0:
+        gate[0] = 1
 """,
 )
 
@@ -179,23 +218,90 @@ class Optimiser:
         count = slot_rows(settings.optimizer, bool(self.own_rates))
         self.slots = aligned(count * self.stride, numbers.dtype).reshape(count, self.stride)
         self._squares = aligned(-(-self.weights // BLOCK), numbers.dtype)
+        self.gate = np.zeros(1, np.int64)
+        # What kernels read: the largest norm; of each optimiser decay, factor and constants.
+        self._limit = np.array([inf if settings.clip is None else settings.clip], numbers.dtype)
+        self._constants = {
+            name: np.ones(2 + len(method.constants(chosen, 1, 1.0)), numbers.dtype)
+            for name, chosen, method in self._movers()
+        }
+        self.key: Any = None
+        self._only: Collection[str] | None = None
 
-    def step(self, gradient: Array, rate: float, only: Collection[str] | None = None) -> None:
-        """Moves all trained storages, or some by name; `gradient` is summed over shards and uses.
+    def _movers(self) -> list[tuple[str, Optimizer, Method]]:
+        """The optimiser of the model's numbers, by no name, and those of mixtures' storages."""
+        chosen = self.settings.optimizer
+        own = [(name, MIXTURES, METHODS[Adam]) for name in self.own_rates]
+        return [("", chosen, METHODS[type(chosen)]), *own]
+
+    def set(self, rate: float, only: Collection[str] | None = None) -> None:
+        """Readies the next step: its rate, and the storages that it moves, or all.
 
         Storages that are frozen or that no loss reaches lie behind the trained ones and stay. The
         rates of mixtures follow the schedule of `rate`.
+        """
+        self._only = only
+        self.key = None if only is None else frozenset(only)
+        base = self.settings.optimizer.rate
+        part = rate / base if base else 1.0
+        for name, chosen, method in self._movers():
+            own = self.own_rates[name] * part if name else rate
+            constants = method.constants(chosen, self.steps + 1, own)
+            decay = 0.0 if name else self.settings.decay
+            self._constants[name][:] = (decay, 1.0, *constants.values())
+
+    def phases(
+        self, total: Array, losses: Sequence[int], kept: list[Array]
+    ) -> list[list[team.Job]]:
+        """The jobs of a step: `total` holds the summed gradients, and losses at some places.
+
+        The arrays that the jobs read are added to `kept`.
+        """
+        places = np.array(losses, np.int64)
+        told = {
+            "blocks": len(self._squares),
+            "begin": self.weights,
+            "end": self.stride,
+            "losses": address_of(places),
+            "loss_count": len(places),
+            "limit": address_of(self._limit),
+            "shrink": address_of(self._constants[""][1:]),
+            "gate": address_of(self.gate),
+        }
+        row = np.array([told[name] for name in JUDGING], np.int64)
+        squares, gradient = address_of(self._squares), address_of(total)
+        kept += [places, row]
+        judge = kernels.address(JUDGE, self.numbers.dtype)
+        found = [
+            self._split(SQUARES, squares, gradient, [], 0, self.weights, kept),
+            [(judge, squares, 0, gradient, address_of(row))],
+        ]
+        slots = address_of(self.slots)
+        for name, chosen, method in self._movers():
+            constants = self._constants[name]
+            kernel = update_kernel(
+                method.slots(chosen),
+                tuple(method.lines(chosen)),
+                tuple(method.constants(chosen, 1, 1.0)),
+            )
+            operands = [self.stride, address_of(constants)]
+            for begin, end in [self._region(name)] if name else self._runs(self._only):
+                found.append(self._split(kernel, slots, gradient, operands, begin, end, kept))
+        return found
+
+    def step(self, gradient: Array) -> None:
+        """Moves what `set` told; `gradient` is summed over shards and uses.
+
         Raises RunError, with nothing changed, where the gradient is not finite.
         """
-        shrink = self._shrink(gradient)
-        chosen = self.settings.optimizer
-        for begin, end in self._runs(only):
-            self._move(chosen, rate, shrink, self.settings.decay, gradient, begin, end)
-        part = rate / chosen.rate if chosen.rate else 1.0
-        for name, own in self.own_rates.items():
-            region = self.numbers.plan.storages[name]
-            end = region.offset + -(-region.size // ALIGNMENT) * ALIGNMENT
-            self._move(MIXTURES, own * part, 1.0, 0.0, gradient, region.offset, end)
+        kept: list[Array] = []
+        team.run(team.Work(self.phases(gradient, (), kept), self.gate))
+        self.finish(gradient)
+
+    def finish(self, gradient: Array) -> None:
+        """After the jobs ran: counts the step. Raises RunError where the gate forbade it."""
+        if self.gate[0]:
+            raise RunError(self._not_finite(gradient))
         self.steps += 1
 
     def _runs(self, only: Collection[str] | None) -> list[tuple[int, int]]:
@@ -205,53 +311,33 @@ class Optimiser:
         runs: list[tuple[int, int]] = []
         for name, region in self.numbers.plan.storages.items():
             if name in only and region.offset < self.weights:
-                end = region.offset + -(-region.size // ALIGNMENT) * ALIGNMENT
-                joins = runs and runs[-1][1] == region.offset
-                runs[-1:] = [(runs[-1][0], end)] if joins else [*runs[-1:], (region.offset, end)]
+                begin, end = self._region(name)
+                joins = runs and runs[-1][1] == begin
+                runs[-1:] = [(runs[-1][0], end)] if joins else [*runs[-1:], (begin, end)]
         return runs
 
-    def _move(
-        self,
-        chosen: Optimizer,
-        rate: float,
-        shrink: float,
-        decay: float,
-        gradient: Array,
-        begin: int,
-        end: int,
-    ) -> None:
-        method = METHODS[type(chosen)]
-        constants = method.constants(chosen, self.steps + 1, rate)
-        kernel = update_kernel(method.slots(chosen), tuple(method.lines(chosen)), tuple(constants))
-        scalars = [bits(x) for x in (decay, shrink, *constants.values())]
-        self._run(kernel, self.slots, gradient, [self.stride, *scalars], begin, end)
+    def _region(self, name: str) -> tuple[int, int]:
+        """Where a storage lies, in whole vectors."""
+        region = self.numbers.plan.storages[name]
+        return region.offset, region.offset + -(-region.size // ALIGNMENT) * ALIGNMENT
 
-    def _run(
+    def _split(
         self,
         kernel: Kernel,
-        first: Array,
-        gradient: Array,
+        first: int,
+        gradient: int,
         operands: list[int],
         begin: int,
         end: int,
-    ) -> None:
-        address = kernels.address(kernel, self.numbers.dtype)
-        rows = np.array(
-            [[start, stop, *operands] for start, stop in split_blocks(begin, end, self.threads)],
-            np.int64,
-        )
-        places = (address_of(first), address_of(self.numbers.array), address_of(gradient))
-        team.run([(address, *places, address_of(row)) for row in rows])
-
-    def _shrink(self, gradient: Array) -> float:
-        """What the gradient is multiplied by so that its norm over storages is at most `clip`."""
-        self._run(SQUARES, self._squares, gradient, [], 0, self.weights)
-        norm = sqrt(float(np.sum(self._squares, dtype=np.float64)))
-        others = gradient[self.weights : self.stride]
-        if not isfinite(norm) or (others.size and not np.isfinite(others).all()):
-            raise RunError(self._not_finite(gradient))
-        clip = self.settings.clip
-        return clip / norm if clip is not None and norm > clip else 1.0
+        kept: list[Array],
+    ) -> list[team.Job]:
+        """One kernel over a stretch of numbers, by the threads."""
+        entry = kernels.address(kernel, self.numbers.dtype)
+        cuts = split_blocks(begin, end, self.threads)
+        rows = np.array([[start, stop, *operands] for start, stop in cuts], np.int64)
+        kept.append(rows)
+        numbers = address_of(self.numbers.array)
+        return [(entry, first, numbers, gradient, address_of(row)) for row in rows]
 
     def _not_finite(self, gradient: Array) -> str:
         worst = max(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -44,7 +44,8 @@ class _Plan:
     """What a tape's threads are told for one number of samples (`key`, with where memory lies).
 
     incoming, outgoing: rows of data that comes in and goes out, by `names` and `outputs`.
-    stretches: with the job of each thread; `rows` keeps what jobs point to.
+    phases: of the walk over the whole tape, and `reduction`, which sums its shards into `total`.
+    whole: all of it and a step of the optimiser, by what that moves; `rows` keeps what jobs read.
     """
 
     tape: Tape
@@ -53,8 +54,14 @@ class _Plan:
     incoming: Array
     outputs: list[tuple[str, tuple[int, ...]]]
     outgoing: Array
-    stretches: list[tuple[Stretch, team.Work]]
+    phases: list[list[team.Job]]
+    reduction: list[list[team.Job]]
+    walk: team.Work
+    reduce: team.Work
+    total: Array
+    sums: list[tuple[str, slice]]
     rows: list[Array]
+    whole: dict[Any, team.Work]
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,8 @@ class Numbers:
             for name, (storage, found) in plan.maps.items()
         ]
         if self._maps:
-            self._expand = kernels.entry(driver.EXPAND, dtype)
-            self._contract = kernels.entry(driver.CONTRACT, dtype)
+            self._expand = kernels.address(driver.EXPAND, dtype)
+            self._contract = kernels.address(driver.CONTRACT, dtype)
 
     def _map(self, source: int, target: int, found: Any) -> _Map:
         index = np.ascontiguousarray(found.index, np.int64).reshape(-1)
@@ -105,19 +112,32 @@ class Numbers:
         region = self.plan.storages[name]
         return self.array[region.offset : region.offset + region.size]
 
-    def expand(self) -> None:
-        """Fills the copies from their storages."""
-        for item in self._maps:
-            self._expand(0, self.array.ctypes.data, 0, item.operands.ctypes.data)
+    def expand(self) -> list[team.Job]:
+        """Jobs that fill the copies from their storages."""
+        return [
+            (self._expand, 0, address_of(self.array), 0, address_of(item.operands))
+            for item in self._maps
+        ]
 
-    def contract(self, gradient: Array) -> None:
-        """Adds the gradients of the copies to those of their storages."""
-        for item in self._maps:
-            self._contract(0, 0, gradient.ctypes.data, item.operands.ctypes.data)
+    def contract(self, gradient: int) -> list[team.Job]:
+        """Jobs that add the gradients of the copies to those of their storages."""
+        return [(self._contract, 0, 0, gradient, address_of(item.operands)) for item in self._maps]
 
-    @property
-    def has_maps(self) -> bool:
-        return bool(self._maps)
+
+class Phases(Protocol):
+    """What moves the numbers behind a walk; `Program.step` runs it in the same call.
+
+    key: tells what is moved. phases: the jobs, from the sums and where losses lie; arrays that
+    they read are added to `kept`.
+    gate: not 0 after a phase that forbids the next ones.
+    """
+
+    key: Any
+    gate: Array
+
+    def phases(
+        self, total: Array, losses: Sequence[int], kept: list[Array]
+    ) -> list[list[team.Job]]: ...
 
 
 class Program:
@@ -171,22 +191,50 @@ class Program:
         like: samples of the batches of which this is a smaller one, at the end.
         Returns the tape and the outputs by name, [samples, *shape].
         """
-        tape = self.tape(max(samples, like), lengths, update)
-        plan = self._plan(tape, samples)
-        if self.numbers.has_maps:
-            self.numbers.expand()
-        for row, name in enumerate(plan.names):
-            plan.incoming[row, 1] = address_of(batch[name])
+        plan = self.ready(batch, samples, lengths, update, like)
         outputs: dict[str, Array] = {}
         for row, (name, shape) in enumerate(plan.outputs):
             outputs[name] = np.empty((samples, *shape), self.dtype)
             plan.outgoing[row, 1] = address_of(outputs[name])
-        for stretch, work in plan.stretches:
-            if stretch.once:
-                self._run_once(tape, stretch)
-            else:
-                team.run(work)
-        return tape, outputs
+        team.run(plan.walk)
+        return plan.tape, outputs
+
+    def step(
+        self,
+        batch: Mapping[str, Array],
+        samples: int,
+        lengths: Mapping[str, int],
+        like: int,
+        optimiser: Phases,
+    ) -> tuple[Array, list[tuple[str, slice]]]:
+        """Runs all tiles, sums the shards and lets the optimiser move, in one call.
+
+        Answers what `reduce` answers and where in it a node's sums lie. The optimiser's gate tells
+        whether it moved.
+        """
+        plan = self.ready(batch, samples, lengths, True, like)
+        work = plan.whole.get(optimiser.key)
+        if work is None:
+            losses = [part.start for name, part in plan.sums if name.startswith("total:")]
+            move = optimiser.phases(plan.total, losses, plan.rows)
+            work = team.Work([*plan.phases, *plan.reduction, *move], optimiser.gate)
+            plan.whole[optimiser.key] = work
+        team.run(work)
+        return plan.total, plan.sums
+
+    def ready(
+        self,
+        batch: Mapping[str, Array],
+        samples: int,
+        lengths: Mapping[str, int],
+        update: bool,
+        like: int,
+    ) -> _Plan:
+        """The plan for a batch, told where its arrays lie."""
+        plan = self._plan(self.tape(max(samples, like), lengths, update), samples)
+        for row, name in enumerate(plan.names):
+            plan.incoming[row, 1] = address_of(batch[name])
+        return plan
 
     def _plan(self, tape: Tape, samples: int) -> _Plan:
         """What the threads are told for so many samples; all but the data's addresses."""
@@ -195,14 +243,16 @@ class Program:
         self.numbers.reserve(tape.stride)
         if len(self._shards) < driver.SHARDS * tape.stride:
             self._shards = aligned(driver.SHARDS * tape.stride, self.dtype)
+        if len(self.total) < tape.stride:
+            self.total = aligned(tape.stride, self.dtype)
         workers = max(1, min(self.threads, tiles, tape.shards))
-        parallel = [s for s in tape.stretches if not s.once]
         whole = len(tape.stretches) > 1  # activations live on across barriers
         arena = -(-tape.arena // ALIGNMENT) * ALIGNMENT
         needed = arena * (tiles if whole else workers)
         if len(self._arenas) < needed:
             self._arenas = aligned(needed, self.dtype)
-        bases = tuple(map(address_of, (self._arenas, self.numbers.array, self._shards)))
+        arrays = (self._arenas, self.numbers.array, self._shards, self.total)
+        bases = tuple(map(address_of, arrays))
         known = self._plans.get(id(tape))
         if known is not None and known.tape is tape and known.key == (samples, bases):
             return known
@@ -210,9 +260,13 @@ class Program:
         names, incoming = self._incoming(tape)
         told, outgoing = self._outgoing(tape)
         walk = _mover(driver.WALK, tape)
-        stretches: list[tuple[Stretch, team.Work]] = []
+        parallel = [s for s in tape.stretches if not s.once]
+        phases = [[job] for job in self.numbers.expand()]
         rows = []
         for stretch in tape.stretches or (Stretch(0, 0),):
+            if stretch.once:
+                phases += self._once(tape, stretch, bases)
+                continue
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
             goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
             jobs = np.zeros((workers, len(driver.JOB)), np.int64)
@@ -230,18 +284,49 @@ class Program:
                 (walk, place, bases[1], bases[2], address_of(row))
                 for place, row in zip(places, jobs, strict=True)
             ]
-            stretches.append((stretch, team.Work(own)))
-        plan = _Plan(tape, (samples, bases), names, incoming, told, outgoing, stretches, rows)
+            phases.append(own)
+        reduction = self._reduction(tape, tiles, bases, rows)
+        sums = [
+            (node, slice(offset, offset + count))
+            for (node, name), (offset, count) in tape.statistics.items()
+            if name in ("total", "collect")
+        ]
+        plan = _Plan(
+            *(tape, (samples, bases), names, incoming, told, outgoing, phases, reduction),
+            *(team.Work(phases), team.Work(reduction), self.total, sums, rows, {}),
+        )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
             del self._plans[next(iter(self._plans))]
         return plan
 
-    def _run_once(self, tape: Tape, stretch: Stretch) -> None:
+    def _once(self, tape: Tape, stretch: Stretch, bases: tuple[int, ...]) -> list[list[team.Job]]:
+        """Rows between two walks, one after another."""
+        phases = []
         for row in range(stretch.first, stretch.last):
-            kernel = kernels.entry(tape.rows[row].kernel, self.dtype, tape.rows[row].lanes)
-            operands = tape.operands.ctypes.data + 8 * int(tape.table[row, 1])
-            kernel(0, self.numbers.array.ctypes.data, self._shards.ctypes.data, operands)
+            kernel = kernels.address(tape.rows[row].kernel, self.dtype, tape.rows[row].lanes)
+            operands = address_of(tape.operands) + 8 * int(tape.table[row, 1])
+            phases.append([(kernel, 0, bases[1], bases[2], operands)])
+        return phases
+
+    def _reduction(
+        self, tape: Tape, tiles: int, bases: tuple[int, ...], kept: list[Array]
+    ) -> list[list[team.Job]]:
+        """Sums the shards into `total` and clears them; copies' gradients go to their storages."""
+        used = 1
+        while used < min(tiles, tape.shards):
+            used *= 2
+        begin = 0 if self._differentiates else self.numbers.plan.size
+        kernel = kernels.address(driver.reduce(used), self.dtype)
+        blocks = split_blocks(begin, tape.stride, self.threads)
+        rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
+        kept.append(rows)
+        phases: list[list[team.Job]] = [
+            [(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
+        ]
+        if self._differentiates:
+            phases += [[job] for job in self.numbers.contract(bases[3])]
+        return phases
 
     def arena_of(self, tape: Tape) -> Array:
         """A copy of the activations of the last tile that one thread ran on this tape."""
@@ -268,11 +353,12 @@ class Program:
         return names, np.array(rows, np.int64).reshape(-1, 5)
 
     def _outgoing(self, tape: Tape) -> tuple[list[tuple[str, tuple[int, ...]]], Array]:
-        """Names and shapes of what goes out, and rows that tell how."""
-        told, rows = [], []
+        """Names and shapes of what goes out, and rows that tell how; in training nothing does."""
+        told: list[tuple[str, tuple[int, ...]]] = []
+        rows: list[tuple[int, ...]] = []
         graph = self.schedule.graph
         unpack = _mover(driver.UNPACK, tape)
-        for term in graph.outputs:
+        for term in () if self._differentiates else graph.outputs:
             if term.value in tape.memory.values:
                 shape = bind(graph.shape_of(term.value), tape.lengths)
                 place = tape.memory.values[term.value] * tape.lanes
@@ -280,26 +366,15 @@ class Program:
                 rows.append((unpack, 0, place, elements(shape), 0))
         return told, np.array(rows, np.int64).reshape(-1, 5)
 
-    def reduce(self, tape: Tape, samples: int) -> Array:
+    def reduce(self, tape: Tape, samples: int) -> tuple[Array, list[tuple[str, slice]]]:
         """Sums the shards, clears them, and answers [parameters and statistics] of the batch.
 
-        Gradients of copies are added to their storages'. The array is overwritten by the next call.
+        Gradients of copies are added to their storages'. Also answers where in it the sums of each
+        `total` and `collect` node lie. The array is overwritten by the next call.
         """
-        if len(self.total) < tape.stride:
-            self.total = aligned(tape.stride, self.dtype)
-        tiles = -(-samples // tape.lanes)
-        used = 1
-        while used < min(tiles, tape.shards):
-            used *= 2
-        begin = 0 if self._differentiates else self.numbers.plan.size
-        kernel = kernels.address(driver.reduce(used), self.dtype)
-        blocks = split_blocks(begin, tape.stride, self.threads)
-        rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
-        total, shards = address_of(self.total), address_of(self._shards)
-        team.run([(kernel, total, 0, shards, address_of(row)) for row in rows])
-        if self._differentiates and self.numbers.has_maps:
-            self.numbers.contract(self.total)
-        return self.total
+        plan = self._plan(tape, samples)
+        team.run(plan.reduce)
+        return plan.total, plan.sums
 
 
 def _mover(kernel: Kernel, tape: Tape) -> int:

@@ -19,23 +19,47 @@ import numpy as np
 
 from tiedgraph.codegen import driver, kernels
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Job = tuple[int, int, int, int, int]  # address of a kernel and its four arguments
 
 PATIENCE = 20_000  # looks of a worker before it sleeps: some hundred microseconds
 WAIT = 4_000  # looks of the leader before it lets others run
 _DONE, _POSTED, _ASLEEP = (driver.BOX.index(name) for name in ("done", "posted", "asleep"))
+_BOXES, _PHASE, _WAITING = (driver.LEADING.index(n) for n in ("boxes", "phase", "waiting"))
 
 
 class Work:
-    """Jobs for the team, the first one for the thread that leads; may be run again and again."""
+    """Phases of jobs for the team; may be run again and again.
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.jobs = list(jobs)
-        if len(self.jobs) > 1:
-            self.rows = np.array(self.jobs, np.int64)
-            place = self.rows.ctypes.data
-            self.operand = np.array([place, 0, len(self.jobs) - 1, WAIT, 0, 0], np.int64)
-            self.place = self.operand.ctypes.data
+    All jobs of a phase are done before the next one begins; a phase's first job is for the thread
+    that leads. gate: an array whose first number, where it is not 0 after a phase, ends the work.
+    """
+
+    def __init__(self, phases: Sequence[Sequence[Job]], gate: Array | None = None) -> None:
+        self.phases = [list(jobs) for jobs in phases if jobs]
+        self.gate = np.zeros(1, np.int64) if gate is None else gate
+        self.workers = max((len(jobs) for jobs in self.phases), default=1) - 1
+        rows = [job for jobs in self.phases for job in jobs]
+        self._rows = np.array(rows, np.int64)
+        self._counts = np.array([len(jobs) for jobs in self.phases], np.int64)
+        told = {
+            "jobs": self._rows.ctypes.data,
+            "counts": self._counts.ctypes.data,
+            "phases": len(self.phases),
+            "patience": WAIT,
+            "gate": self.gate.ctypes.data,
+        }
+        self.operand = np.array([told.get(name, 0) for name in driver.LEADING], np.int64)
+        self.place = self.operand.ctypes.data
+
+    def run_alone(self) -> None:
+        """All jobs on this thread, with the same result."""
+        self.gate[0] = 0
+        for jobs in self.phases:
+            for entry, *arguments in jobs:
+                kernels.at(entry)(*arguments)
+            if self.gate[0]:
+                return
 
 
 class Team:
@@ -50,25 +74,28 @@ class Team:
         self._lead: Any = None
 
     def run(self, work: Work) -> None:
-        """Runs all jobs, the first one here; returns when all are done."""
-        if len(work.jobs) == 1 or not self.lock.acquire(blocking=False):
-            for entry, *arguments in work.jobs:
-                kernels.at(entry)(*arguments)
+        """Runs all jobs, phase by phase; returns when all are done."""
+        if not self.lock.acquire(blocking=False):
+            work.run_alone()
             return
+        operand = work.operand
         try:
-            workers = len(work.jobs) - 1
-            if workers > len(self._bells):
-                self._hire(workers)
-            operand = work.operand
-            operand[1], operand[4] = self._at, 0
-            self._wake(workers)
+            if work.workers > len(self._bells) or self._lead is None:
+                self._hire(work.workers)
+            operand[_BOXES] = self._at
+            operand[_PHASE:] = 0
+            work.gate[0] = 0
+            self._wake(work.workers)
             self._lead(0, 0, 0, work.place)
-            operand[4] = 1
-            while operand[5]:
-                self._wake(workers)
+            while operand[_WAITING]:
+                self._wake(work.workers)
                 time.sleep(2e-5)
                 self._lead(0, 0, 0, work.place)
         finally:
+            # An interrupt leaves no work half done.
+            while operand[_WAITING]:
+                self._wake(work.workers)
+                self._lead(0, 0, 0, work.place)
             self.lock.release()
 
     def _wake(self, workers: int) -> None:
@@ -124,5 +151,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def run(jobs: Work | Sequence[Job]) -> None:
-    """Runs all jobs on the process's team, the first one here; returns when all are done."""
-    _team.run(jobs if isinstance(jobs, Work) else Work(jobs))
+    """Runs work, or the jobs of one phase, on the process's team; returns when all are done."""
+    _team.run(jobs if isinstance(jobs, Work) else Work([jobs]))
