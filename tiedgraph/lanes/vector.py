@@ -236,6 +236,23 @@ def select(typing: Any, mask: Any, a: Any, b: Any) -> Any:
     return a(mask, a, a), codegen
 
 
+def _make_lanes_from(lane: LaneType) -> Any:
+    kind = ir.VectorType(INT32, lane.lanes)
+
+    @intrinsic
+    def lanes_from(typing: Any, first: Any) -> Any:
+        """The mask that holds in the lanes from `first` on."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            numbers = ir.Constant(kind, list(range(lane.lanes)))
+            least = splat(builder, builder.trunc(args[0], INT32), kind)
+            return builder.icmp_signed(">=", numbers, least)
+
+        return MaskType(lane.lanes)(types.int64), codegen
+
+    return lanes_from
+
+
 @intrinsic
 def sum_lanes(typing: Any, x: Any) -> Any:
     """The sum over the lanes by a fixed pairwise tree, a scalar."""
@@ -517,6 +534,7 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "maximum": maximum,
         "minimum": minimum,
         "select": select,
+        "lanes_from": _make_lanes_from(lane),
         "sum_lanes": sum_lanes,
         "transpose": _make_transpose(lane),
         "ITEM": lane.element.bitwidth // 8,

@@ -221,8 +221,7 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
 
     Register tile outputs x columns, and there are at least as many. The last tile in each direction
     reaches back over the one before and computes some sums again, unless they are added to what is
-    there (`ADD`): then both counts are multiples. All strides and extents are operands. With an
-    epilogue the columns of y lie side by side.
+    there (`ADD`): then both counts are multiples. All strides and extents are operands.
     """
     grid = [(o, c) for o in range(outputs) for c in range(columns)]
     text = [
@@ -269,7 +268,7 @@ def window_kernel(outputs: int, columns: int, epilogue: tuple[str, ...]) -> Kern
     ]
     if epilogue:
         text.append(f"            for k in range({outputs}):")
-        text += finish(epilogue, " " * 16, "y + (o + k) * yo + r * yr", "across")
+        text += finish(epilogue, " " * 16, "y + (o + k) * yo + r * yr", "across", "yc")
     name = "_".join(["window", str(outputs), str(columns), *epilogue])
     return Kernel(name, "\n".join(text) + "\n")
 
@@ -280,7 +279,8 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
 
     Register tile outputs x channels x window columns, summed over all positions of the tile. There
     are at least as many outputs and channels; the last tile of each reaches back over the one
-    before and adds only what is new.
+    before and adds only what is new. So does one vector more in each row, at column `rest`, where
+    its first lanes are `known`; 0 where there is none.
     """
     grid = [(o, i, k) for o in range(outputs) for i in range(channels) for k in range(wide)]
     text = [
@@ -290,10 +290,11 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
         "    rows, across = operand[7], operand[8]",
         "    go, gi, gy, gx = operand[9], operand[10], operand[11], operand[12]",
         "    xi, xr, xy, xc, xx = operand[13], operand[14], operand[15], operand[16], operand[17]",
-        "    do, dr = operand[18], operand[19]",
+        "    do, dr, rest, known = operand[18], operand[19], operand[20], operand[21]",
+        "    zero = broadcast(0.0)",
+        "    new = lanes_from(known)",
         f"    for first in range(0, many, {outputs}):",
         f"        o = min(first, many - {outputs})",
-        "        known = first - o",
         f"        for start in range(0, inputs, {channels}):",
         f"            i = min(start, inputs - {channels})",
         "            for ky in range(high):",
@@ -302,29 +303,38 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
         "                    for r in range(rows):",
         "                        source = x + i * xi + r * xr + ky * xy + kx * xx",
         "                        given = d + o * do + r * dr",
-        "                        for c in range(across):",
     ]
     inner = " " * 28
-    text += [
-        f"{inner}x{i}_{k} = load(activation, source + {i} * xi + {k} * xx)"
-        for i in range(channels)
-        for k in range(wide)
-    ]
-    for o in range(outputs):
-        text.append(f"{inner}d{o} = load(activation, given + {o} * do)")
-        text += [
-            f"{inner}s{o}_{i}_{k} = fma(d{o}, x{i}_{k}, s{o}_{i}_{k})"
+
+    def add(source: str, given: str) -> list[str]:
+        lines = [
+            f"{inner}x{i}_{k} = load(activation, {source} + {i} * xi + {k} * xx)"
             for i in range(channels)
             for k in range(wide)
         ]
+        for o in range(outputs):
+            lines.append(f"{inner}d{o} = {given.format(f'load(activation, given + {o} * do)')}")
+            lines += [
+                f"{inner}s{o}_{i}_{k} = fma(d{o}, x{i}_{k}, s{o}_{i}_{k})"
+                for i in range(channels)
+                for k in range(wide)
+            ]
+        return lines
+
     text += [
+        "                        if known:",
+        f"{inner}given += rest",
+        *add("source + rest", "select(new, {}, zero)"),
+        f"{inner}given -= rest",
+        "                        for c in range(across):",
+        *add("source", "{}"),
         f"{inner}source += xc",
         f"{inner}given += LANES",
         "                    at = g + o * go + i * gi + ky * gy + kx * gx",
     ]
     for o in range(outputs):
         for i in range(channels):
-            text.append(f"                    if {o} >= known and i + {i} >= start:")
+            text.append(f"                    if o + {o} >= first and i + {i} >= start:")
             text += [
                 f"                        gradient[at + {o} * go + {i} * gi + {k} * gx] += "
                 f"sum_lanes(s{o}_{i}_{k})"
@@ -537,29 +547,30 @@ def windows(
     add = start == ADD
     plane = (high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
     for first, vectors, width in vectors_along(emitter, across, max(stride[1], yc // lanes), add):
-        o_best, c_best = choose_tile(many, vectors)
+        # Where one vector holds all columns, rows are what a register tile has several of.
+        along = [(vectors, stride[1] * width, width * (yc // lanes)), (rows, plane[1], yr)]
+        tiled, (looped, xr, step) = along if vectors > 1 else along[::-1]
+        o_best, c_best = choose_tile(many, tiled[0])
         for o, o_length, o_tile in covered(many, (o_best, 1), add):
-            for c, c_length, c_tile in covered(vectors, (c_best, 1), add):
+            for c, c_length, c_tile in covered(tiled[0], (c_best, 1), add):
                 emitter.call(
                     window_kernel(o_tile, c_tile, epilogue),
-                    x.offset + (first + c * width) * stride[1],
-                    y.offset + o * yo + first + c * width * (yc // lanes),
+                    x.offset + first * stride[1] + c * tiled[1],
+                    y.offset + first + o * yo + c * tiled[2],
                     at + o * strides[0],
                     bias[0] + o * bias[1] if bias else 0,
                     o_length,
-                    rows,
+                    looped,
                     c_length,
                     inputs,
                     *window,
                     *strides,
-                    *plane,
-                    stride[1] * width,
-                    dilation[1] * lanes,
+                    *(plane[0], xr, plane[2], tiled[1], dilation[1] * lanes),
                     yo,
-                    yr,
+                    step,
                     bias[1] if bias else 0,
                     start,
-                    width * (yc // lanes),
+                    tiled[2],
                     lanes=width,
                 )
 
@@ -827,18 +838,22 @@ def add_window_products(
     inputs, rows, columns = x.shape
     at, strides = weight
     tile = gradient_tile(many, inputs, window[1])
-    for c, vectors, width in vectors_along(emitter, out_columns, stride[1], True):
-        emitter.call(
-            window_gradient_kernel(*tile),
-            *(x.offset + c * stride[1], d.offset + c, at),
-            *(many, inputs, *window),
-            *(out_rows, vectors),
-            *strides,
-            *(rows * columns * lanes, stride[0] * columns * lanes, dilation[0] * columns * lanes),
-            *(stride[1] * width, dilation[1] * lanes),
-            *(d.shape[1] * d.shape[2] * lanes, d.shape[2] * lanes),
-            lanes=width,
-        )
+    vectors, width, rest = out_columns, lanes, 0
+    if lanes == 1 and stride[1] == 1:
+        width = next(width for width in emitter.widths if width <= out_columns)
+        vectors, rest = divmod(out_columns, width)
+    emitter.call(
+        window_gradient_kernel(*tile),
+        *(x.offset, d.offset, at),
+        *(many, inputs, *window),
+        *(out_rows, vectors),
+        *strides,
+        *(rows * columns * lanes, stride[0] * columns * lanes, dilation[0] * columns * lanes),
+        *(stride[1] * width, dilation[1] * lanes),
+        *(d.shape[1] * d.shape[2] * lanes, d.shape[2] * lanes),
+        *((out_columns - width, width - rest) if rest else (0, 0)),
+        lanes=width,
+    )
 
 
 def flops(attrs: Conv, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:

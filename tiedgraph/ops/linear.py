@@ -120,8 +120,10 @@ def matrix_kernel(rows: int, epilogue: tuple[str, ...]) -> Kernel:
     return Kernel("_".join(["matrix", str(rows), *epilogue]), "\n".join(text) + "\n")
 
 
-def finish(epilogue: tuple[str, ...], pad: str, start: str, count: str) -> list[str]:
-    """Lines that apply pointwise functions to vectors that were just stored.
+def finish(
+    epilogue: tuple[str, ...], pad: str, start: str, count: str, step: str = "LANES"
+) -> list[str]:
+    """Lines that apply pointwise functions to vectors, `step` apart, that were just stored.
 
     A loop of its own keeps kernels small, and quick to compile; the vectors are still in the
     nearest cache.
@@ -130,7 +132,7 @@ def finish(epilogue: tuple[str, ...], pad: str, start: str, count: str) -> list[
         return []
     return [
         f"{pad}for done in range({count}):",
-        f"{pad}    at = {start} + done * LANES",
+        f"{pad}    at = {start} + done * {step}",
         f"{pad}    v = load(activation, at)",
         *(f"{pad}    {line}" for line in apply(epilogue, "v")),
         f"{pad}    store(activation, at, v)",

@@ -50,11 +50,13 @@ def prepare(
     found = {name: np.asarray(arrays[name]) for name in wanted}
     samples = _count_samples(found)
     lengths, valid = measure_lengths(graph, found, arrays, samples)
-    scale = load_settings(graph).scale if graph.loading else {}
-    for name in scale:
-        # Integers are raw numbers for certain; floats are taken as they are.
-        if name in found and found[name].dtype.kind in "bui":
-            found[name] = scaled(found[name], scale[name], dtype)
+    # Integers are raw numbers for certain; floats are taken as they are.
+    raw = [n for n in found if found[n].dtype.kind in "bui" and wanted[n].type.kind == "float"]
+    if raw and graph.loading:
+        scale = load_settings(graph).scale
+        for name in raw:
+            if name in scale:
+                found[name] = scaled(found[name], scale[name], dtype)
     ready = {
         name: _convert(name, wanted[name], array, lengths, dtype) for name, array in found.items()
     }
