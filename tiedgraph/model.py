@@ -280,21 +280,25 @@ class Model:
         sample's steps, and `NAME.length` beside it tells how many it has. Raises DataError.
         """
         with self._lock:
-            known = [term.name for term in self.checked.outputs]
-            if not known:
-                raise DataError("the model declares no output; add `output NAME = ...` to it")
-            for name in outputs or ():
-                if name not in known:
-                    hint = nearest(name, known) or f"it has {', '.join(known)}"
-                    raise DataError(f"the model has no output '{name}'; {hint}")
+            if outputs is not None or not self.checked.outputs:
+                self._needs_outputs(outputs or ())
             program = self.program("predict", outputs)
             graph = program.schedule.graph
             batch = self._prepare(program, arrays)
             _, found = program.run(batch.arrays, batch.samples, batch.lengths)
-            for term in graph.outputs:
+            for term in graph.outputs if batch.lengths else ():
                 if term.name in found:
                     found.update(_trim(term.name, graph.type_of(term.value), found, batch))
             return found
+
+    def _needs_outputs(self, outputs: Iterable[str]) -> None:
+        known = [term.name for term in self.checked.outputs]
+        if not known:
+            raise DataError("the model declares no output; add `output NAME = ...` to it")
+        for name in outputs:
+            if name not in known:
+                hint = nearest(name, known) or f"it has {', '.join(known)}"
+                raise DataError(f"the model has no output '{name}'; {hint}")
 
     def _needs_loss(self) -> None:
         if not self.checked.losses:

@@ -37,6 +37,12 @@ def steps(batch: int, threads: int) -> dict[str, Any]:
 
 
 def torch_loss(p: Any, x: Any) -> Any:
+    from torch.nn import functional as F
+
+    return F.cross_entropy(torch_logits(p, x), x["label"])
+
+
+def torch_logits(p: Any, x: Any) -> Any:
     from torch import tanh
     from torch.nn import functional as F
 
@@ -50,7 +56,7 @@ def torch_loss(p: Any, x: Any) -> Any:
     h = tanh(subsampled(h, "s4")).flatten(1)
     for name in ("f5", "f6"):
         h = tanh(F.linear(h, p[f"{name}.weight"], p[f"{name}.bias"]))
-    return F.cross_entropy(F.linear(h, p["logits.weight"], p["logits.bias"]), x["label"])
+    return F.linear(h, p["logits.weight"], p["logits.bias"])
 
 
 def jax_loss(conv: Any) -> Any:

@@ -6,7 +6,7 @@ momentum SGD: eager, compiled, and with the update inside the compiled graph, bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,9 @@ Step = Callable[[], float]
 RATE, MOMENTUM = 0.001, 0.9
 
 
+FORMS = ("PyTorch eager", "PyTorch compiled", "PyTorch compiled with its update")
+
+
 def contenders(
     model: Any,
     arrays: Arrays,
@@ -27,31 +30,36 @@ def contenders(
     torch_loss: Loss,
     jax_losses: Mapping[str, Loss],
     start: Arrays | None = None,
+    forms: Sequence[str] = FORMS,
 ) -> dict[str, Any]:
     """Steps of a model and of all peers, from the model's numbers or those of `start`."""
     if start is None:
         start = {name: array.copy() for name, array in model.free.items()}
     return {
         OURS: lambda: model.step(**arrays),
-        **torch_steps(torch_loss, start, arrays, threads),
+        **torch_steps(torch_loss, start, arrays, threads, forms),
         **jax_steps(jax_losses, start, arrays),
     }
 
 
-def torch_steps(loss: Loss | None, start: Arrays, data: Arrays, threads: int) -> dict[str, Any]:
-    """Steps of PyTorch, None where it is not installed."""
-    forms = ("PyTorch eager", "PyTorch compiled", "PyTorch compiled with its update")
+def torch_steps(
+    loss: Loss | None,
+    start: Arrays,
+    data: Arrays,
+    threads: int,
+    forms: Sequence[str] = FORMS,
+) -> dict[str, Any]:
+    """Steps of PyTorch in some of its forms, None where it is not installed."""
     try:
         import torch
     except ImportError:
         return dict.fromkeys(forms)
     torch.set_num_threads(threads)
     torch._dynamo.config.cache_size_limit = 64
-    return {
-        forms[0]: _torch_step(loss, start, data, False),
-        forms[1]: _torch_step(loss, start, data, True),
-        forms[2]: _torch_whole(loss, start, data),
-    }
+    made = dict(
+        zip(FORMS, (_torch_step, partial(_torch_step, compiled=True), _torch_whole), strict=True)
+    )
+    return {form: made[form](loss, start, data) for form in forms}
 
 
 def tensors(arrays: Arrays) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def tensors(arrays: Arrays) -> dict[str, Any]:
     return {name: torch.tensor(np.asarray(array)) for name, array in arrays.items()}
 
 
-def _torch_step(loss: Any, start: Arrays, data: Arrays, compiled: bool) -> Step:
+def _torch_step(loss: Any, start: Arrays, data: Arrays, compiled: bool = False) -> Step:
     import torch
 
     params, given = tensors(start), tensors(data)

@@ -75,7 +75,8 @@ class Team:
 
     def run(self, work: Work) -> None:
         """Runs all jobs, phase by phase; returns when all are done."""
-        if not self.lock.acquire(blocking=False):
+        alone = len(work.phases) == 1 and not work.workers
+        if alone or not self.lock.acquire(blocking=False):
             work.run_alone()
             return
         operand = work.operand
