@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.benchmarks import lenet5, tdnn
 from tests.benchmarks.harness import OURS, Case
-from tests.benchmarks.peers import tensors
+from tests.benchmarks.peers import FORMS, tensors
 
 TITLE = "Prediction"
 FLOPS = {"LeNet-5": 2 * lenet5.FORWARD, "small TDNN": tdnn.FLOPS_SMALL / 3}
@@ -44,7 +44,7 @@ def steps(name: str, batch: int, threads: int) -> dict[str, Any]:
 
 
 def _peers(logits: Callable[..., Any], free: Any, x: Any, threads: int) -> dict[str, Any]:
-    names = ("PyTorch eager", "PyTorch compiled", "onnxruntime")
+    names = (*FORMS[:2], "onnxruntime")
     try:
         import torch
     except ImportError:

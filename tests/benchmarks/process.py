@@ -27,7 +27,8 @@ shapes = {"c1.weight": (6, 1, 5, 5), "c1.bias": (6,), "s2.weight": (6,), "s2.bia
     "f5.weight": (120, 400), "f5.bias": (120,), "f6.weight": (84, 120), "f6.bias": (84,),
     "logits.weight": (10, 84), "logits.bias": (10,)}
 start = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()}
-step = peers._torch_step(lenet5.torch_loss, start, lenet5.data(256))
+forms = peers.FORMS[:1]
+step = peers.torch_steps(lenet5.torch_loss, start, lenet5.data(256), 2, forms)[forms[0]]
 for _ in range(5): step()
 """,
 }
@@ -38,7 +39,7 @@ print(int(line.split()[1]) / 1024)"""
 IMPORT = "import time; t = time.perf_counter(); import tiedgraph; tiedgraph.compile; "
 IMPORT += "print(time.perf_counter() - t)"
 LAYERS = """
-import sys, time, numpy as np, tiedgraph.api as tg
+import time, numpy as np, tiedgraph.api as tg
 def text(count):
     lines = ["input x: float[32]", "target t: class[10]", "h0 = dense(x, 32) |> tanh"]
     lines += [f"h{i} = dense(h{i - 1}, 32) |> tanh" for i in range(1, count)]
@@ -86,8 +87,7 @@ def _steps(text: str, size: int) -> list[float]:
     return found
 
 
-def _model(sizes: tuple[int, int, int], tie: str) -> str:
-    first, inner, last = sizes
+def _model(tie: str, first: int, inner: int, last: int) -> str:
     return (
         f"input x: float[{first}]\na = dense(x, {inner}) |> tanh\nb = dense(a, {last})\n{tie}"
         "loss mse(b, x)\ntrain { optimizer = sgd(rate=0.001, momentum=0.9) }\n"
@@ -113,11 +113,11 @@ def report_all(rounds: int) -> None:
     told = ", ".join(f"{found:.2f}" for found in middle)
     print(f"| seconds to compile 250, 500 and 1,000 layers and make a step | {told} |", flush=True)
     for name, (tie, *sizes) in TIES.items():
-        texts = [_model((sizes[0], sizes[1], sizes[2]), part) for part in ("", tie)]
+        texts = [_model(part, *sizes) for part in ("", tie)]
         times = json.loads(_run(STEPS, json.dumps(texts), str(sizes[0]))[0])
         ratios = [tied / free for free, tied in zip(times[::2], times[1::2], strict=True)]
         print(f"| tied over untied, {name} | {statistics.median(ratios):.2f} |", flush=True)
-    text = _model((784, 256, 784), "")
+    text = _model("", 784, 256, 784)
     quiet = statistics.median(_steps(text, 784))
     cores = len(os.sched_getaffinity(0))
     other = subprocess.Popen([sys.executable, "-c", BUSY])

@@ -1,4 +1,4 @@
-"""Layers whose parameters are shared over time, and ctc: a training step beside PyTorch."""
+"""Layers whose parameters are shared over time: a training step beside PyTorch."""
 
 from __future__ import annotations
 

@@ -241,8 +241,7 @@ LEADING = (
     "gate",  # address of a number; no further phase begins where it is not 0
     "phase",  # where to go on; 0 for a new start
     "row",
-    "posted",  # whether this phase's jobs were posted before
-    "waiting",  # answers how many workers are not done, 0 at the end
+    "waiting",  # how many workers are not done with jobs posted before; 0 at the start and the end
 )
 
 LEAD = Kernel(
@@ -253,11 +252,10 @@ LEAD = Kernel(
     gate = integers(operand[5])
     phase = operand[6]
     row = operand[7]
-    posted = operand[8]
-    waiting = 0
-    while phase < operand[2] and waiting == 0:
+    waiting = operand[8]
+    while phase < operand[2]:
         workers = counts[phase] - 1
-        if posted == 0:
+        if waiting == 0:
             for w in range(workers):
                 box = integers(operand[3] + w * {8 * BOX_SIZE})
                 for i in range(5):
@@ -279,16 +277,14 @@ LEAD = Kernel(
             if waiting > 0:
                 pause()
                 looks += 1
-        posted = 1
-        if waiting == 0:
-            posted = 0
-            row += counts[phase]
-            phase += 1
-            if gate[0] != 0:
-                phase = operand[2]
+        if waiting > 0:
+            break
+        row += counts[phase]
+        phase += 1
+        if gate[0] != 0:
+            phase = operand[2]
     operand[6] = phase
     operand[7] = row
-    operand[8] = posted
-    operand[9] = waiting
+    operand[8] = waiting
 """,
 )

@@ -49,8 +49,9 @@ class _Plan:
     """What a tape's threads are told for so many `samples`, with memory in these `arrays`.
 
     incoming, outgoing: rows of data that comes in and goes out, by `names` and `outputs`.
-    phases: of the walk over the whole tape, and `reduction`, which sums its shards into `total`.
-    whole: all of it and a step of the optimiser, by what that moves; `rows` keeps what jobs read.
+    walk: over the whole tape; reduce: sums its shards into the last of the arrays; whole: both and
+    a step of the optimiser, by what that moves. sums: where in that array those of a node lie.
+    rows: keeps what jobs read.
     """
 
     tape: Tape
@@ -60,11 +61,8 @@ class _Plan:
     incoming: Array
     outputs: list[tuple[str, tuple[int, ...]]]
     outgoing: Array
-    phases: list[list[team.Job]]
-    reduction: list[list[team.Job]]
     walk: team.Work
     reduce: team.Work
-    total: Array
     sums: list[tuple[str, slice]]
     rows: list[Array]
     whole: dict[Any, team.Work]
@@ -197,7 +195,7 @@ class Program:
         like: samples of the batches of which this is a smaller one, at the end.
         Returns the tape and the outputs by name, [samples, *shape].
         """
-        plan = self.ready(batch, samples, lengths, update, like)
+        plan = self._ready(batch, samples, lengths, update, like)
         outputs: dict[str, Array] = {}
         for row, (name, shape) in enumerate(plan.outputs):
             outputs[name] = np.empty((samples, *shape), self.dtype)
@@ -218,17 +216,18 @@ class Program:
         Answers what `reduce` answers and where in it a node's sums lie. The optimiser's gate tells
         whether it moved.
         """
-        plan = self.ready(batch, samples, lengths, True, like)
+        plan = self._ready(batch, samples, lengths, True, like)
         work = plan.whole.get(optimiser.key)
         if work is None:
             losses = [part.start for name, part in plan.sums if name.startswith("total:")]
-            move = optimiser.phases(plan.total, losses, plan.rows)
-            work = team.Work([*plan.phases, *plan.reduction, *move], optimiser.gate)
+            move = optimiser.phases(self.total, losses, plan.rows)
+            phases = [*plan.walk.phases, *plan.reduce.phases, *move]
+            work = team.Work(phases, optimiser.gate)
             plan.whole[optimiser.key] = work
         team.run(work)
-        return plan.total, plan.sums
+        return self.total, plan.sums
 
-    def ready(
+    def _ready(
         self,
         batch: Mapping[str, Array],
         samples: int,
@@ -299,8 +298,8 @@ class Program:
             if name in ("total", "collect")
         ]
         plan = _Plan(
-            *(tape, samples, arrays, names, incoming, told, outgoing, phases, reduction),
-            *(team.Work(phases), team.Work(reduction), self.total, sums, rows, {}),
+            *(tape, samples, arrays, names, incoming, told, outgoing),
+            *(team.Work(phases), team.Work(reduction), sums, rows, {}),
         )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -381,7 +380,7 @@ class Program:
         """
         plan = self._plan(tape, samples)
         team.run(plan.reduce)
-        return plan.total, plan.sums
+        return self.total, plan.sums
 
 
 def _mover(kernel: Kernel, tape: Tape) -> int:
