@@ -20,7 +20,7 @@ logits = conv1d(h, 30, window=1)
 loss cross_entropy(logits, label)
 train { optimizer = sgd(rate=0.001, momentum=0.9) }
 """
-SIZES = (16,)
+SIZES = (16, 64)
 
 
 def cases(threads: int) -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +104,28 @@ def test_a_forked_child_works_on() -> None:
         os._exit(0 if all((a == 2).all() for a in work.arrays) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     work.assert_ran(1)
+
+
+# Each machine: what a run by the team (t) or alone (1) takes; expected: how runs are made.
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        # On a quiet machine the team makes every run.
+        (lambda run, way: 1.0 + 0.1 * (run % 3), "t" * 20),
+        # One slow run: a few alone, then the team again.
+        (lambda run, way: 9.0 if run == 3 else {"t": 1.0, "1": 2.0}[way], "tttt1111tttttttttttt"),
+        # While the team stays slow it is tried ever less often.
+        (lambda run, way: 2.0 if way == "1" else 1.0 if run < 2 else 5.0, "ttt1111t11111111t111"),
+        # Where one thread is no faster, the team's time is the new usual one.
+        (lambda run, way: 9.0 if way == "1" else 1.0 if run < 2 else 5.0, "ttt1tttttttttttttttt"),
+    ],
+    ids=["quiet", "hiccup", "busy", "slower for good"],
+)
+def test_runs_are_made_alone_while_the_team_is_slow(machine: Any, expected: str) -> None:
+    pace = team.Pace()
+    ways = ""
+    for run in range(20):
+        way = "1" if pace.alone else "t"
+        (pace.by_one if pace.alone else pace.by_team)(machine(run, way))
+        ways += way
+    assert ways == expected

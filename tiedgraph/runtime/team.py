@@ -5,10 +5,14 @@ interpreter lock. A hand-out between two busy threads so takes about a microseco
 found nothing for a while goes to sleep, which leaves the machine to others, and is woken when it is
 needed. There is one team in a process: who finds it at work runs all its jobs alone, with the same
 result. A forked child starts its own.
+
+On a busy machine a worker may lose its core in the middle of a job, and all wait. Where a run took
+much longer than usual, the next ones are made alone while that is faster (`Pace`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -39,6 +43,7 @@ class Work:
         self.phases = [list(jobs) for jobs in phases if jobs]
         self.gate = np.zeros(1, np.int64) if gate is None else gate
         self.workers = max((len(jobs) for jobs in self.phases), default=1) - 1
+        self.pace = Pace()
         rows = [job for jobs in self.phases for job in jobs]
         self._rows = np.array(rows, np.int64)
         self._counts = np.array([len(jobs) for jobs in self.phases], np.int64)
@@ -62,6 +67,35 @@ class Work:
                 return
 
 
+class Pace:
+    """Whether a work is better run by the team or alone, judged from the seconds its runs took."""
+
+    SLOW = 1.5  # a run by the team that takes so many times the usual one is slow
+    FIRST, LONGEST = 4, 64  # runs made alone after a slow one; doubled while the team stays slow
+
+    def __init__(self) -> None:
+        self.usual = math.inf  # seconds of a run by the team
+        self.slow = 0.0  # of its last slow one
+        self.stay = self.FIRST
+        self.alone = 0  # runs to be made alone
+
+    def by_team(self, seconds: float) -> None:
+        if seconds > self.SLOW * self.usual:
+            self.slow = seconds
+            self.alone = self.stay
+            self.stay = min(2 * self.stay, self.LONGEST)
+        else:
+            # A machine may become slower for good, as a hot one does.
+            self.usual = min(seconds, 1.01 * self.usual)
+            self.stay = self.FIRST
+
+    def by_one(self, seconds: float) -> None:
+        self.alone -= 1
+        if seconds >= self.slow:
+            self.usual = self.slow
+            self.alone = 0
+
+
 class Team:
     """The workers of this process."""
 
@@ -75,6 +109,12 @@ class Team:
 
     def run(self, work: Work) -> None:
         """Runs all jobs, phase by phase; returns when all are done."""
+        pace = work.pace
+        began = time.perf_counter()
+        if pace.alone:
+            work.run_alone()
+            pace.by_one(time.perf_counter() - began)
+            return
         alone = len(work.phases) == 1 and not work.workers
         if alone or not self.lock.acquire(blocking=False):
             work.run_alone()
@@ -92,6 +132,8 @@ class Team:
                 self._wake(work.workers)
                 time.sleep(2e-5)
                 self._lead(0, 0, 0, work.place)
+            if work.workers:
+                pace.by_team(time.perf_counter() - began)
         finally:
             # An interrupt leaves no work half done.
             while operand[_WAITING]:
