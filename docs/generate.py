@@ -22,7 +22,7 @@ from tiedgraph.cli.main import app
 from tiedgraph.diagnostics import CODES
 from tiedgraph.ops import OPS
 from tiedgraph.passes.arguments import settings_of, signature
-from tiedgraph.passes.settings import OPTIMIZERS, SCHEDULES, TrainSettings
+from tiedgraph.passes.settings import METHODS, OPTIMIZERS, SCHEDULES, TrainSettings
 from tiedgraph.runtime.initialise import INITIALISERS
 from tiedgraph.ties.document import ties_page
 
@@ -95,7 +95,7 @@ def settings_page() -> str:
         else:
             rows.append((f"`{item.name}`", default(item), about["doc"]))
     parts += ["## `train { }`\n", table(("setting", "default", "meaning"), rows) + "\n"]
-    for title, records in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+    for title, records in (("method", METHODS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         parts.append(f"## `{title} = ...`\n")
         for name, record in records.items():
             given = ", ".join(

@@ -18,6 +18,7 @@ FLOORS = {
     "diagnostics": 0,
     "render": 0.5,
     "npy": 0.5,
+    "audio": 0.5,
     "grammar": 0.5,
     "syntax": 1,
     "ir": 1,

@@ -80,16 +80,18 @@ def _model(
     return model
 
 
-def load(path: str | Path, *, threads: int = 2) -> Model:
+def load(path: str | Path, *, threads: int = 2, lexicon: str | Path | None = None) -> Model:
     """A saved model: a run of `tiedgraph train`, what `Model.save` wrote, or a `.tied` file.
 
+    lexicon: a file of other words over the same phonemes, which chains know instead; the words of
+    a lexicon need no training.
     Raises RunError where it is damaged or its numbers are not of its model, and TieError where its
     text cannot be compiled by this version.
     """
     if Path(path).suffix == SUFFIX and not Path(path).is_dir():
         return load_tied(Path(path), threads)
     saved = read(Path(path))
-    found = compiler.check(saved.main, saved.define)
+    found = compiler.check(saved.main, saved.define, lexicon=lexicon)
     if found.graph is None:
         raise TieError(found.diagnostics)
     saved.check(found.graph)

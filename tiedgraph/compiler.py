@@ -19,6 +19,7 @@ from tiedgraph.ir.verify import verify
 from tiedgraph.passes.build import build
 from tiedgraph.passes.differentiate import differentiate
 from tiedgraph.passes.fuse import fuse
+from tiedgraph.passes.modules import walk
 from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
@@ -46,18 +47,23 @@ def _nothing(stage: str, state: object) -> None:
 
 
 def check(
-    path: str | Path, define: Mapping[str, float] | None = None, observe: Observer = _nothing
+    path: str | Path,
+    define: Mapping[str, float] | None = None,
+    observe: Observer = _nothing,
+    lexicon: str | Path | None = None,
 ) -> Checked:
     """Reads a `.tie` file as far as it can be checked without compiling; never raises on bad text.
 
     define: values for constants of the file, as `-D` gives them.
     observe: called with each stage's name and state.
+    lexicon: a file that stands for the lexicons of chains and targets; units keep theirs.
     """
     diagnostics = Diagnostics()
     source = read_source(path, diagnostics)
-    if source is None:
+    words = read_source(lexicon, diagnostics) if lexicon is not None else None
+    if source is None or (lexicon is not None and words is None):
         return Checked(None, None, diagnostics)
-    return _check(source, Path(path).resolve().parent, define or {}, diagnostics, observe)
+    return _check(source, Path(path).resolve().parent, define or {}, diagnostics, observe, words)
 
 
 def check_text(
@@ -76,12 +82,13 @@ def _check(
     define: Mapping[str, float],
     diagnostics: Diagnostics,
     observe: Observer,
+    lexicon: Source | None = None,
 ) -> Checked:
     file = parse(source, diagnostics)
     if file is None or diagnostics.errors:
         return Checked(source, None, diagnostics)
     observe("ast", file)
-    graph = build(file, diagnostics, define, root)
+    graph = build(file, diagnostics, define, root, lexicon)
     graph = weigh_by_uncertainty(graph)
     graph = infer_shapes(graph, diagnostics)
     if diagnostics.errors:
@@ -101,7 +108,7 @@ def _check(
 def files_of(path: Path, graph: Graph) -> dict[str, bytes]:
     """Everything that a checked file was read from, by path relative to its folder, itself first.
 
-    Imports of imports too, and the index maps of `map("file")`. Raises OSError.
+    Imports of imports too, lexicons, and the index maps of `map("file")`. Raises OSError.
     """
     root = path.resolve().parent
     waiting, found = [path.resolve()], {}
@@ -116,6 +123,10 @@ def files_of(path: Path, graph: Graph) -> dict[str, bytes]:
             if isinstance(statement, ast.Import):
                 # As the text has it, which may lead over links.
                 waiting.append(Path(os.path.normpath(place.parent / statement.path)))
+        for item in walk(file.statements) if file is not None else ():
+            lexicon = getattr(item, "lexicon", None)
+            if lexicon is not None:
+                found[Path(lexicon).as_posix()] = (root / lexicon).read_bytes()
     for tie in graph.ties:
         settings = dict(tie.settings)
         if tie.kind == "index_map" and settings["map"] in ("map", "codebook"):

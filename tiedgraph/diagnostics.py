@@ -204,7 +204,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 # What each code stands for. Every code owns at least one file in tests/golden/bad.
 # E01 text, E02 names and calls, E03 shapes and types, E04 ties, E05 limits and files,
-# E06 settings, E07 data files and runs, E09 not built yet; W the warnings.
+# E06 settings, E07 data files and runs; W the warnings.
 CODES: dict[str, str] = {
     "E0101": "the text cannot be read as tiedgraph's language",
     "E0102": "a character or a literal that the language does not have",
@@ -236,9 +236,10 @@ CODES: dict[str, str] = {
     "E0502": "a file cannot be read",
     "E0503": "a path leaves the folder of the compiled file",
     "E0504": "imports form a cycle",
+    "E0505": "a lexicon cannot be read",
+    "E0506": "a word has a phoneme of which there is no unit",
     "E0601": "no such setting, or one that is given twice",
     "E0602": "a setting has a value that it cannot take",
-    "E0901": "not available yet",
     "W0001": "a parameter that no loss reaches",
     "W0002": "a value that nothing uses",
     "W0003": "a setting or statement that has no effect",

@@ -19,7 +19,7 @@ from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.types import Extent
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
-from tiedgraph.passes.settings import TrainSettings, train_settings
+from tiedgraph.passes.settings import Em, TrainSettings, train_settings
 from tiedgraph.passes.simplify import Mode
 from tiedgraph.passes.tasks import only_tasks
 from tiedgraph.passes.ties import reached, statistics
@@ -27,6 +27,7 @@ from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, full_names, prepare
 from tiedgraph.runtime.checkpoint import save_model
 from tiedgraph.runtime.data import arranged, is_by_task, load
+from tiedgraph.runtime.em import Estimator
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.mixture import MixturePass, MixtureState
@@ -83,6 +84,7 @@ class Model:
         )
         self._tasks = {term.task for term in graph.losses if term.task}
         self._reached_by: dict[tuple[str, ...], frozenset[str]] = {}
+        self._estimator: Estimator | None = None
         self._epoch = inf  # before and after training, soft ties have their last strength
         rates = {
             f"{name}.{part}": rate
@@ -202,6 +204,41 @@ class Model:
                 raise
             self.steps += 1
             return sums
+
+    def gather_batch(
+        self, arrays: Mapping[str, Any], like: int = 0, first: bool = True, epoch: int = 0
+    ) -> dict[str, Array]:
+        """A batch's part in a step of expectation-maximisation; answers its sums.
+
+        first: of its epoch, the `epoch`-th from 0, before which states are made alike and mixtures
+          split as `method = em(...)` has it. Raises RunError where the model cannot be trained so.
+        """
+        with self._lock:
+            self._needs_loss()
+            method = self.settings.method
+            assert isinstance(method, Em)
+            if self._estimator is None:
+                self._estimator = Estimator(self.checked, self.numbers)
+            if first:
+                self._estimator.clear()
+                if epoch == 0 and method.flat:
+                    self._estimator.flatten()
+                if epoch == method.split - 1:
+                    self._estimator.split(self.seed)
+            sums, total = self._train(arrays, update=False, like=like)
+            self._needs_finite(sums)
+            tape = self.program("train").latest
+            samples = next(len(x) for x in full_names(arrays, self._declared).values())
+            self._estimator.gather(total, tape.statistics, samples)
+            return sums
+
+    def maximise(self) -> None:
+        """The step of expectation-maximisation after the last batch of an epoch."""
+        with self._lock:
+            assert self._estimator is not None
+            assert isinstance(self.settings.method, Em)
+            self._estimator.maximise(self.settings.method.floor)
+            self.steps += 1
 
     def _step(self, arrays: Mapping[str, Any], like: int) -> dict[str, Array]:
         """The whole step of one program in one call; answers the batch's sums."""

@@ -16,6 +16,11 @@ def _conv2d(**attrs: object) -> dict[str, object]:
 _AREAS = ({"time": 6, "width": 7}, {"time": 3, "width": 9}, {"time": 4, "width": 3})
 
 CASES = {
+    "gaussian": [
+        Case((f(3, 5),)),
+        Case((f(6, 9),), {"mixtures": 3}),
+        over_time(f(5, TIME), attrs={"mixtures": 2}),
+    ],
     "dense": [
         Case((f(),), {"units": 1}),
         Case((f(1),), {"units": 13}),

@@ -63,7 +63,28 @@ _SPELT = (
     {"time": 3, "width": 1},
     {"time": 9, "width": 4},
 )
+# Two words: one with two pronunciations, a state that occurs twice, and ends that may be left out.
+_CHAINS = {"states": ((0, 1, 2, 0), (0, 3, 0), (0, 3, 1, 0)), "word": (0, 1, 0), "words": 2}
+_WAYS = [
+    _CHAINS | {"prior": (-0.4, 0.0, -1.1), "loose": loose, "timed": timed}
+    for loose in (0, 1)
+    for timed in (False, True)
+]
+_SPOKEN = ({"time": 7}, {"time": 4}, {"time": 9})
+_CHAINED = {
+    name: [
+        Case(
+            (f(4, TIME if ways["timed"] else 6), f(4), *label),
+            ways,
+            (),
+            _SPOKEN if ways["timed"] else ({}, {}),
+        )
+        for ways in _WAYS
+    ]
+    for name, label in (("word_scores", ()), ("likelihood", (c(2),)))
+}
 CASES = {
+    **_CHAINED,
     "ctc": [
         Case((f(4, 6), c(3, 2))),
         Case((f(2, 7), c(1, 3))),

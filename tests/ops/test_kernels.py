@@ -121,6 +121,8 @@ CASES: dict[str, tuple[str, str, dict[str, str]]] = {
     "contrastive": ("float[3]", "tanh(h)", {"more": "target t: class[2]", "loss": "contrastive(y, square(h), t)"}),  # noqa: E501
     "triplet": ("float[3]", "tanh(h)", {"loss": "triplet(y, square(h), 2 * h)"}),
     "gaussian_nll": ("float[3]", "tanh(h)", {"more": "target t: float[3]", "loss": "gaussian_nll(y, 0.3 * h, t)"}),  # noqa: E501
+    "gaussian": ("float[3, time]", "gaussian(h)", {"layer": "scale(x)"}),
+    "gaussian, several": ("float[6, time]", "gaussian(h, mixtures=3)", {}),
     "ctc": ("float[4, 9]", "conv1d(h, 6, window=1)", {"more": "target t: class[5, 3]", "loss": "ctc(y, t)"}),  # noqa: E501
     "two losses and a value used twice": ("float[3]", "tanh(h) * h", {"loss": "mean(y) weight 0.5\nloss mean(square(h))"}),  # noqa: E501
     "metrics": ("float[4, time]", "conv1d(h, 6, window=1)", {"more": "target t: class[6, time]\ntarget u: float[6, time]", "loss": "cross_entropy(y, t)\nmetric accuracy(y, t)\nmetric error(y, t)\nmetric mse(y, u)\nmetric rmse(y, u)\nmetric mae(y, u)\nmetric arv(y, u)"}),  # noqa: E501
@@ -174,7 +176,12 @@ def test_half_tiles(case: str) -> None:
 
 
 def compare(case: str, dtype: str, batches: tuple[int, ...]) -> None:
-    model = tg.compile_text(text_of(case), dtype=dtype, seed=3)
+    compare_model(tg.compile_text(text_of(case), dtype=dtype, seed=3), dtype, batches)
+
+
+def compare_model(model, dtype: str, batches: tuple[int, ...], least: int = 1) -> None:
+    """Loss, gradients, outputs and metrics of a model beside the oracle's; its input is x, of at
+    least so many steps."""
     rng = np.random.default_rng(1)
     for name, storage in model.checked.storages.items():
         if storage.trainable:
@@ -183,6 +190,8 @@ def compare(case: str, dtype: str, batches: tuple[int, ...]) -> None:
     graph = simplify(model.checked, Diagnostics(), "train")
     for samples in batches:
         arrays = random_batch(model.checked, samples, samples)
+        if "x.length" in arrays:
+            arrays["x.length"] = np.maximum(arrays["x.length"], least)
         arrays = {
             n: a.astype(dtype).astype(np.float64) if a.dtype.kind == "f" else a
             for n, a in arrays.items()

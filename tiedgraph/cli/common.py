@@ -50,6 +50,10 @@ Output = Annotated[
 Threads = Annotated[
     int, typer.Option("--threads", min=1, help="Threads to use; as many as there are cores.")
 ]
+Lexicon = Annotated[
+    Path | None,
+    typer.Option("--lexicon", help="Other words over the same phonemes, which need no training."),
+]
 Precision = Annotated[Dtype, typer.Option("--dtype", help="Precision of all numbers.")]
 
 
@@ -185,8 +189,8 @@ def is_trained(path: Path) -> bool:
     return path.is_dir() or path.suffix == ".tied"
 
 
-def load_run(path: Path, threads: int) -> Model:
-    """A saved run as a model."""
+def load_run(path: Path, threads: int, lexicon: Path | None = None) -> Model:
+    """A saved run as a model; `lexicon`: other words for its chains."""
     from tiedgraph.api import load
 
-    return load(path, threads=threads)
+    return load(path, threads=threads, lexicon=lexicon)

@@ -10,6 +10,7 @@ import typer
 from tiedgraph.cli.common import (
     CORES,
     Format,
+    Lexicon,
     Output,
     Threads,
     data_of,
@@ -32,6 +33,7 @@ def evaluate(
         ),
     ],
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
+    lexicon: Lexicon = None,
     threads: Threads = CORES,
     format: Output = Format.text,
 ) -> None:
@@ -39,6 +41,6 @@ def evaluate(
 
     Example: tiedgraph evaluate runs/lenet5 --data digits-test.npz
     """
-    model = load_run(run, threads)
+    model = load_run(run, threads, lexicon)
     found = model.evaluate(data_of(data, model.checked), batch)
     show(format, metrics_text(found), finite(found))

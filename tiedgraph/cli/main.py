@@ -15,6 +15,7 @@ from tiedgraph.cli import (
     compress,
     evaluate,
     explain,
+    features,
     fmt,
     graph,
     harden,
@@ -59,6 +60,7 @@ app.command("check")(check.check)
 app.command("compile")(compile.compile)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("features")(features.features)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("suggest")(suggest.suggest)

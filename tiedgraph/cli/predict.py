@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tiedgraph.cli.common import CORES, Format, Output, Threads, load_run, say, show
+from tiedgraph.cli.common import CORES, Format, Lexicon, Output, Threads, load_run, say, show
 from tiedgraph.diagnostics import nearest
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def predict(
         str | None, typer.Option("--task", help="The outputs of one task, whose inputs suffice.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
+    lexicon: Lexicon = None,
     threads: Threads = CORES,
     format: Output = Format.text,
 ) -> None:
@@ -43,7 +44,7 @@ def predict(
     from tiedgraph.runtime.data import Dataset, load
     from tiedgraph.runtime.folder import write_file
 
-    model = load_run(run, threads)
+    model = load_run(run, threads, lexicon)
     if task is not None:
         only = [*(only or []), *_of_task(model.checked, task)]
     needed = model.inputs_of(only)

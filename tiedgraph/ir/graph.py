@@ -289,6 +289,21 @@ class Graph:
                 view.add_edge(producer, name, value=value, type=self.values[value].type)
         return nx.freeze(view)
 
+    @cached_property
+    def shortest(self) -> Mapping[str, tuple[int, str]]:
+        """For each run-time size the least length that leaves every value a step, and the value
+        that needs it."""
+        least: dict[str, tuple[int, str]] = {}
+        for name, value in self.values.items():
+            if value.type is None or name.startswith("$"):
+                continue
+            for size in value.type.shape:
+                if isinstance(size, Extent):
+                    needed = size.smallest()
+                    if needed > least.get(size.symbol, (0, ""))[0]:
+                        least[size.symbol] = (needed, name)
+        return least
+
     def type_of(self, value: str) -> Type:
         """The type of a value; `infer_shapes` must have run."""
         found = self.values[value].type

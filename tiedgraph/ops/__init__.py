@@ -2,11 +2,13 @@
 
 from tiedgraph.ops.arithmetic import ARITHMETIC
 from tiedgraph.ops.batch_norm import BATCH_NORM
+from tiedgraph.ops.chain import CHAINS
 from tiedgraph.ops.contrast import CONTRASTING
 from tiedgraph.ops.convolution import CONV1D, CONV2D
 from tiedgraph.ops.cross_entropy import CROSS_ENTROPY
 from tiedgraph.ops.ctc import CTC
 from tiedgraph.ops.dropout import DROPOUT
+from tiedgraph.ops.gaussian import GAUSSIAN
 from tiedgraph.ops.internal import COLLECT, MASK, TOTAL
 from tiedgraph.ops.linear import DENSE
 from tiedgraph.ops.lookup import EMBEDDING
@@ -50,6 +52,8 @@ OPS: tuple[Op, ...] = (
     TOTAL,
     COLLECT,
     LEARNED_WEIGHT,
+    GAUSSIAN,
+    *CHAINS,
 )
 
 BY_NAME: dict[str, Op] = {op.name: op for op in OPS}

@@ -194,8 +194,7 @@ class Arguments:
 
     def take(self, name: str, item: Given, result: Result) -> None:
         if isinstance(result, Failed):
-            later = result.later or (self.failed is not None and self.failed.later)
-            self.failed = Failed(later)
+            self.failed = result
         elif isinstance(result, Constant):
             self._error(
                 "E0302",

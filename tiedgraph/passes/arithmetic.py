@@ -52,7 +52,7 @@ def binary(
 ) -> Result:
     """`left op right`; a number beside a value becomes a setting of the op."""
     if isinstance(left, Failed) or isinstance(right, Failed):
-        return Failed(any(isinstance(x, Failed) and x.later for x in (left, right)))
+        return Failed()
     span = stage.span
     if isinstance(left, Constant) and isinstance(right, Constant):
         return fold_constants(expander, stage.operator, left, right, span)

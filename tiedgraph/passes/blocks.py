@@ -156,7 +156,7 @@ def _block_arguments(
             result = _block_argument(expander, item, scope, owner)
             names[name] = result
             if isinstance(result, Failed):
-                failed = Failed(result.later or (failed is not None and failed.later))
+                failed = result
     inner = Scope(found.module, "", names, block=block, symbols=expander.symbols)
     ordered: dict[str, Binding] = {}
     for name, argument in arguments.items():

@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tiedgraph.diagnostics import Diagnostics, Span
+from tiedgraph.diagnostics import Diagnostics, Source, Span
 from tiedgraph.ir.graph import DataInput, Graph, Override, Task, Term, Value
 from tiedgraph.passes import limits
 from tiedgraph.passes.constants import Lookup, compute, describe, is_number, lookup_in
 from tiedgraph.passes.counting import TooLarge
 from tiedgraph.passes.declare import read_type
 from tiedgraph.passes.expand import Expander
-from tiedgraph.passes.later import not_yet
 from tiedgraph.passes.made import Owner
 from tiedgraph.passes.modules import load, names_inside_blocks
 from tiedgraph.passes.scope import (
@@ -38,6 +37,7 @@ from tiedgraph.passes.settings import read_data, read_train
 from tiedgraph.passes.sharing import read_init, read_tie
 from tiedgraph.passes.soft import read_soft
 from tiedgraph.passes.tasks import claim_for_task, fits_inside, read_shared
+from tiedgraph.passes.words import Lexicons, read_lexicon_type, read_unit
 from tiedgraph.syntax import ast
 
 MODEL = "model"
@@ -48,26 +48,33 @@ def build(
     diagnostics: Diagnostics,
     define: Mapping[str, float] | None = None,
     root: Path | None = None,
+    lexicon: Source | None = None,
 ) -> Graph:
     """The graph of a file, with every block expanded and every name resolved.
 
     define: numbers that replace constants of the file or of its imports.
     root: the folder of the file, for imports; None for a text without one.
+    lexicon: what stands for the lexicons of chains and targets.
 
     After errors the graph holds what could be read, so that later passes can find more.
     """
     main, *imported = load(file, diagnostics, define or {}, root)
-    return _Build(main, imported, diagnostics).graph()
+    lexicons = Lexicons(root, diagnostics, lexicon)
+    return _Build(main, imported, diagnostics, lexicons).graph()
 
 
 class _Build:
     def __init__(
-        self, module: Module, imported: Sequence[Module], diagnostics: Diagnostics
+        self,
+        module: Module,
+        imported: Sequence[Module],
+        diagnostics: Diagnostics,
+        lexicons: Lexicons,
     ) -> None:
         self.module = module
         self.diagnostics = diagnostics
         self.symbols: dict[str, Span] = {}
-        self.expander = Expander(diagnostics, self.symbols)
+        self.expander = Expander(diagnostics, self.symbols, lexicons)
         for one in (module, *imported):
             self.expander.made.reserved |= names_inside_blocks(one.file)
         self.scope = Scope(module, symbols=self.symbols)
@@ -168,7 +175,7 @@ class _Build:
         elif isinstance(statement, ast.Task):
             self.task(statement)
         elif isinstance(statement, ast.Unit):
-            self.later(statement.name, "word models", statement)
+            read_unit(self.expander, statement, self.scope)
 
     def soft(self, statement: ast.TieSoft) -> None:
         """Its name is one of the file's: the history tells its cost, `NAME.mean` its means."""
@@ -194,13 +201,6 @@ class _Build:
         self.scope = outer
         claim_for_task(made, before, name)
 
-    def later(self, name: str, what: str, statement: ast.Unit | ast.Data) -> None:
-        """A statement that a later version will run: one message, and nothing about its name."""
-        not_yet(self.diagnostics, what, statement.span)
-        place = name_span(statement, name)
-        if self.scope.is_free(name, place, self.diagnostics):
-            self.expander.define(name, Failed(later=True), place, self.scope)
-
     def model(self, statement: ast.Model) -> None:
         if self.named is not None:
             self.diagnostics.error(
@@ -215,11 +215,11 @@ class _Build:
         self.name, self.named = statement.name, statement.span
 
     def data(self, statement: ast.Data) -> None:
-        if statement.type.lexicon is not None:
-            self.later(statement.name, "word models", statement)
-            return
         place = name_span(statement, statement.name)
-        found = read_type(statement, self.scope, self.symbols, self.diagnostics)
+        if statement.type.lexicon is not None:
+            found = read_lexicon_type(statement, self.expander.lexicons, self.diagnostics)
+        else:
+            found = read_type(statement, self.scope, self.symbols, self.diagnostics)
         if not self.scope.is_free(statement.name, place, self.diagnostics):
             return
         name, path = statement.name, self.scope.path(statement.name)
@@ -356,8 +356,6 @@ class _Build:
 
     def is_complete(self, statements: tuple[ast.Statement, ...]) -> None:
         """A model needs data and something to compute from it."""
-        if any(error.code == "E0901" for error in self.diagnostics.errors):
-            return
         place = self.named or _start(self.module.file)
         inside = [s for task in statements if isinstance(task, ast.Task) for s in task.body]
         statements = (*statements, *inside)

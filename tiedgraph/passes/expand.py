@@ -12,7 +12,7 @@ from tiedgraph.diagnostics import Diagnostics, Span, nearest
 from tiedgraph.ir.graph import Instance, Node, Value
 from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Op
-from tiedgraph.passes import limits
+from tiedgraph.passes import limits, words
 from tiedgraph.passes.arguments import (
     REPEAT,
     Arguments,
@@ -26,17 +26,18 @@ from tiedgraph.passes.arithmetic import OPERATORS, binary, negative
 from tiedgraph.passes.blocks import repeat, use
 from tiedgraph.passes.constants import compute, describe, lookup_in
 from tiedgraph.passes.counting import Counter
-from tiedgraph.passes.later import not_yet
 from tiedgraph.passes.made import Made, Owner
 from tiedgraph.passes.scope import (
     Binding,
     BlockOf,
+    ChainOf,
     Constant,
     Failed,
     Ref,
     Result,
     Scope,
     TaskOf,
+    UnitOf,
     Word,
     bare_word,
     function_span,
@@ -50,9 +51,12 @@ from tiedgraph.syntax import ast
 class Expander:
     """Evaluates expressions and adds what they need to `made`."""
 
-    def __init__(self, diagnostics: Diagnostics, symbols: dict[str, Span]) -> None:
+    def __init__(
+        self, diagnostics: Diagnostics, symbols: dict[str, Span], lexicons: words.Lexicons
+    ) -> None:
         self.diagnostics = diagnostics
         self.symbols = symbols
+        self.lexicons = lexicons
         self.made = Made()
         self.counter = Counter()
         self._depth = 0
@@ -118,8 +122,13 @@ class Expander:
         if isinstance(expression, ast.Negative):
             return negative(self, expression, scope, owner, result)
         if isinstance(expression, ast.Chain):
-            not_yet(self.diagnostics, "word models", expression.span)
-            return Failed(later=True)
+            self.diagnostics.error(
+                "E0302",
+                "a chain of units is not a value",
+                expression.span,
+                hint="give it a name, words = chain ..., and use that: likelihood(words, word)",
+            )
+            return Failed()
         return compute(expression, lookup_in(scope, self.diagnostics), self.diagnostics)
 
     def name(self, expression: ast.Name, scope: Scope) -> Result:
@@ -132,6 +141,15 @@ class Expander:
                 f"'{root.name}' is a block, not a value",
                 expression.span,
                 hint=f"use it: {root.name}(...)",
+            )
+            return Failed()
+        if isinstance(found, UnitOf | ChainOf):
+            what = "unit" if isinstance(found, UnitOf) else "chain"
+            self.diagnostics.error(
+                "E0302",
+                f"'{root.name}' is a {what}, not a value",
+                expression.span,
+                hint=f"what is asked of a chain: {', '.join(words.FUNCTIONS)}",
             )
             return Failed()
         if isinstance(found, Failed):
@@ -193,6 +211,8 @@ class Expander:
         """A layer, function, block or repeat; `given` is what stands left of a `|>`."""
         if call.label is not None:
             return self._labelled(call, scope, owner, given, top)
+        if call.function in words.FUNCTIONS:
+            return words.ask(self, call, scope, owner, result, top)
         op = find_op(call.function, metric=top and owner.statement == "metric")
         if op is not None:
             return self.apply(op, call, scope, owner, given, result, top, None)
@@ -231,14 +251,9 @@ class Expander:
         given: list[Given],
         found: Binding | None,
     ) -> Result:
-        results = [item.result for item in given]
-        results += [
-            self.evaluate(argument, scope, Owner("value", owner.stem, owner.stem))
-            for argument in call.arguments
-            if isinstance(argument, ast.Name | ast.Call | ast.Pipe)
-        ]
-        if any(isinstance(item, Failed) and item.later for item in results):
-            return Failed(later=True)
+        for argument in call.arguments:
+            if isinstance(argument, ast.Name | ast.Call | ast.Pipe):
+                self.evaluate(argument, scope, Owner("value", owner.stem, owner.stem))
         if isinstance(found, Failed) or self.diagnostics.full:
             return Failed()
         hint = ""
@@ -299,7 +314,7 @@ class Expander:
             # The layer that a block returns belongs to the block's own instance.
             made = Instance(instance, op.name, span=call.span)
             self.made.instances.setdefault(instance, made)
-        return self._add(op, bound, owner, call.span, result, instance)
+        return self.add(op, bound, owner, call.span, result, instance)
 
     def setting(self, item: Given, scope: Scope, words: frozenset[str]) -> Constant | Failed:
         if item.expression is None:
@@ -370,11 +385,11 @@ class Expander:
         record = BY_NAME[op]
         places = tuple((i, item.span) for i, item in enumerate(inputs) if item.span is not None)
         bound = Bound(tuple(item.id for item in inputs), record.Attrs(**attrs), places)
-        return self._add(record, bound, owner, span, result, "")
+        return self.add(record, bound, owner, span, result, "")
 
-    def _add(
+    def add(
         self, op: Op, bound: Bound, owner: Owner, span: Span, result: str | None, instance: str
-    ) -> Result:
+    ) -> Ref:
         node = self.made.fresh(owner.stem, spelling(op))
         value = result if result is not None else node
         self.made.nodes[node] = Node(
@@ -398,7 +413,12 @@ class Expander:
         path = scope.path(statement.name)
         if not scope.is_free(statement.name, place, self.diagnostics):
             return
-        found = self.evaluate(statement.value, scope, Owner("value", path, path), path)
+        owner = Owner("value", path, path)
+        if isinstance(statement.value, ast.Chain):
+            chain = words.read_chain(self, statement.value, scope, owner)
+            scope.define(statement.name, chain, place)
+            return
+        found = self.evaluate(statement.value, scope, owner, path)
         if isinstance(found, Constant):
             self.diagnostics.error(
                 "E0302",

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tiedgraph.diagnostics import Diagnostics, Span, nearest
+from tiedgraph.ir.lexicon import Lexicon
+from tiedgraph.ops.chain import Chains
 from tiedgraph.syntax import ast
 
 Plain = int | float | bool | str | tuple["Plain", ...]
@@ -39,12 +41,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Failed:
-    """Its own error was reported; whatever uses it fails without a word.
-
-    later: the cause is something that is not available yet (E0901).
-    """
-
-    later: bool = False
+    """Its own error was reported; whatever uses it fails without a word."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,36 @@ class TaskOf:
     name: str
 
 
+@dataclass(frozen=True)
+class UnitOf:
+    """A unit of word models: rows of scores, its phonemes' states in order.
+
+    phonemes: () for one without a lexicon. scores, stay: ids of values, [rows, time] and [rows].
+    """
+
+    name: str
+    phonemes: tuple[str, ...]
+    scores: str
+    stay: str
+    states: int
+    duration: int
+    optional: bool
+    span: Span
+
+
+@dataclass(frozen=True)
+class ChainOf:
+    """A chain of units by a lexicon. stem: its path. scores, stay: ids of values."""
+
+    stem: str
+    scores: str
+    stay: str
+    attrs: Chains
+    lexicon: Lexicon
+
+
 Result = Constant | Ref | Failed
-Binding = Result | BlockOf | TaskOf
+Binding = Result | BlockOf | TaskOf | UnitOf | ChainOf
 
 
 @dataclass(eq=False)

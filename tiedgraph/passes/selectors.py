@@ -98,7 +98,7 @@ def _step(place: _Place, token: Token) -> list[_Place]:
     if token == "*":
         return [inner for key, inner in inside.items() if isinstance(key, str) and key[0] != "["]
     if token == "[*]":
-        return [inner for key, inner in inside.items() if isinstance(key, int)]
+        return [inner for key, inner in inside.items() if isinstance(key, int) or key[0] == "["]
     if isinstance(token, str) and ".." in token:
         first, last = (int(end) for end in token[1:-1].split(".."))
         if first not in inside or last not in inside:

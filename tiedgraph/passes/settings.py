@@ -120,6 +120,32 @@ Turns = Joint | Alternate | Proportional
 TURNS: dict[str, type] = {"joint": Joint, "alternate": Alternate, "proportional": Proportional}
 
 
+# ---------------------------------------------------------------- methods
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Every step of the optimiser follows the gradient of a batch."""
+
+
+@dataclass(frozen=True)
+class Em:
+    """Expectation-maximisation for word models: an epoch is one step over all data."""
+
+    epochs: int = setting(
+        "integer", 0, minimum=0, doc="so many first epochs, the rest by gradient; 0: all"
+    )
+    floor: float = setting(
+        "number", 0.01, minimum=0.0, maximum=1.0, doc="least variance, of that of all frames"
+    )
+    split: int = setting("size", 4, doc="epoch before which mixtures, alike till then, are split")
+    flat: bool = setting("flag", True, doc="start with all states alike; else as initialised")
+
+
+Method = Gradient | Em
+METHODS: dict[str, type] = {"gradient": Gradient, "em": Em}
+
+
 # ---------------------------------------------------------------- train
 
 
@@ -128,6 +154,7 @@ class TrainSettings:
     """How a model is trained; the fields are the entries of `train { }`."""
 
     optimizer: Optimizer = field(default=Adam(), metadata={"records": OPTIMIZERS})
+    method: Method = field(default=Gradient(), metadata={"records": METHODS})
     schedule: Schedule = field(default=Steady(), metadata={"records": SCHEDULES})
     warmup: int = setting(
         "integer", 0, minimum=0, doc="first steps, in which the rate grows from 0"

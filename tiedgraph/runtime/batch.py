@@ -143,7 +143,7 @@ def measure_lengths(
                 known = valid.setdefault(size.symbol, (own.astype(np.int64), name))
                 if not np.array_equal(known[0], own):
                     raise DataError(f"'{known[1]}.length' and '{name}.length' differ")
-    least = _least(graph) if padded else {}
+    least = graph.shortest if padded else {}
     lengths, each = {}, {}
     for symbol, (length, name) in padded.items():
         own = valid.get(symbol, (np.full(samples, length, np.int64), name))[0]
@@ -166,18 +166,6 @@ def _check_length(name: str, own: Array, samples: int, length: int) -> None:
         raise DataError(
             f"'{name}.length' of sample {row} is {own[row]}, but '{name}' has {length} steps"
         )
-
-
-def _least(graph: Graph) -> dict[str, tuple[int, str]]:
-    """The shortest length that leaves every value a step, and the value that needs it."""
-    least: dict[str, tuple[int, str]] = {}
-    for name, value in graph.values.items():
-        if value.type is None or name.startswith("$"):
-            continue
-        for size in value.type.shape:
-            if isinstance(size, Extent) and size.smallest() > least.get(size.symbol, (0, ""))[0]:
-                least[size.symbol] = (size.smallest(), name)
-    return least
 
 
 def _shape_message(name: str, kind: Any, array: Array) -> str:

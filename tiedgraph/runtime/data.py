@@ -226,6 +226,13 @@ def order_of(samples: int, seed: int, epoch: int) -> Array:
     return np.random.default_rng([seed, epoch, 0x5EED]).permutation(samples)
 
 
+def by_length(data: Dataset) -> Array | None:
+    """The order from the shortest sample to the longest, for passes whose sums do not depend on it:
+    a batch takes as long as its longest sample. None where all are of one length."""
+    found = [array for name, array in data.arrays.items() if name.endswith(".length")]
+    return np.argsort(np.max(found, axis=0), kind="stable") if found else None
+
+
 def mark(data: Data) -> str:
     """A digest by which other data is noticed: sizes, and up to 64 samples of each array."""
     if isinstance(data, TaskData):

@@ -59,8 +59,9 @@ def interpret(
     """
     params = read_parameters(graph, storages)
     values: dict[str, Samples] = {name: list(batch[name]) for name in graph.data}
+    samples = len(next(iter(values.values()), []))
     for node in graph.nodes.values():
-        values[node.outputs[0]] = _forward(node, values, params)
+        values[node.outputs[0]] = _forward(node, values, params, samples)
     result = Result()
     for name, node in graph.nodes.items():
         if node.op in ("total", "collect"):
@@ -73,7 +74,14 @@ def interpret(
     return result
 
 
-def _forward(node: Node, values: Mapping[str, Samples], params: Mapping[str, Array]) -> Samples:
+def _by_sample(inputs: Sequence[Samples], samples: int) -> list[tuple[Array, ...]]:
+    """The inputs of each sample; an op may have none."""
+    return list(zip(*inputs, strict=True)) if inputs else [()] * samples
+
+
+def _forward(
+    node: Node, values: Mapping[str, Samples], params: Mapping[str, Array], samples: int
+) -> Samples:
     op = BY_NAME[node.op]
     given = [params[name] for name in node.params]
     inputs = [values[name] for name in node.inputs]
@@ -81,7 +89,7 @@ def _forward(node: Node, values: Mapping[str, Samples], params: Mapping[str, Arr
         return list(op.forward(node.attrs, inputs, given))  # type: ignore[arg-type]
     return [
         np.asarray(op.forward(node.attrs, list(sample), given))
-        for sample in zip(*inputs, strict=True)
+        for sample in _by_sample(inputs, samples)
     ]
 
 
@@ -112,7 +120,9 @@ def _backward(
             continue
         parts = [
             op.backward(node.attrs, list(sample), own, out, grad)
-            for sample, out, grad in zip(zip(*inputs, strict=True), output, given, strict=True)
+            for sample, out, grad in zip(
+                _by_sample(inputs, len(output)), output, given, strict=True
+            )
         ]
         columns: list[Any] = []
         for i in range(len(parts[0][0])):

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tiedgraph.diagnostics import DataError, RunError
-from tiedgraph.passes.settings import TrainSettings
-from tiedgraph.runtime.data import Data, Dataset, TaskData, order_of
+from tiedgraph.passes.settings import Em, TrainSettings
+from tiedgraph.runtime.data import Data, Dataset, TaskData, by_length, order_of
 from tiedgraph.runtime.optim import rate_at
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -66,6 +66,15 @@ class Trainable(Protocol):
 
     def components(self) -> list[dict[str, Any]]:
         """A row for each component of each mixture; none without soft ties."""
+
+    def gather_batch(self, arrays: Mapping[str, Any], like: int, first: bool, epoch: int) -> Sums:
+        """The batch's part in a step of expectation-maximisation; changes no number.
+
+        first: of its epoch, the `epoch`-th. The sums of the batch. Raises RunError.
+        """
+
+    def maximise(self) -> None:
+        """The step itself, after the last batch."""
 
     def remarks(self) -> str:
         """What else there is to tell of the model after an epoch, in a few words."""
@@ -293,8 +302,11 @@ class _Loop:
 
     def _epoch(self) -> None:
         position, settings = self.position, self.settings
+        by_em = _is_by_em(settings, position.epoch)
         order = None
-        if settings.shuffle and isinstance(self.train, Dataset):
+        if by_em and isinstance(self.train, Dataset):
+            order = by_length(self.train)
+        elif settings.shuffle and isinstance(self.train, Dataset):
             order = order_of(self.train.samples, settings.seed, position.epoch)
         averages = Averages(position.sums, position.samples)
         if isinstance(self.train, TaskData):
@@ -304,7 +316,11 @@ class _Loop:
         for arrays, samples in batches:
             rate = rate_at(settings, position.step, position.length, settings.epochs)
             part = position.batch / position.length if position.length else 0.0
-            found = self.model.train_batch(arrays, rate, position.epoch + part, settings.batch)
+            if by_em:
+                first = not position.batch
+                found = self.model.gather_batch(arrays, settings.batch, first, position.epoch)
+            else:
+                found = self.model.train_batch(arrays, rate, position.epoch + part, settings.batch)
             averages.add(found, samples)
             position.sums, position.samples = averages.sums, averages.samples
             position.batch += 1
@@ -312,13 +328,15 @@ class _Loop:
             self._tick()
             self.watch.step(self._now(rate, averages))
             self._stop_if_asked()
-            if time.monotonic() - self.saved_at > self.every:
+            if time.monotonic() - self.saved_at > self.every and not by_em:
                 self._save()
         if not position.batch:
             raise DataError(
                 f"the data gave no batches in epoch {position.epoch + 1}; an iterable must start "
                 "again for each epoch: give a list, or an object with __iter__"
             )
+        if by_em:
+            self.model.maximise()
         self._close(averages)
         if time.monotonic() - self.saved_at > min(2.0, self.every):
             self._save()
@@ -400,9 +418,18 @@ class _Loop:
     def _stop_if_asked(self) -> None:
         if self.stop.signal is None:
             return
+        if _is_by_em(self.settings, self.position.epoch):
+            self._back_to_the_epoch()
         self._save()
         place = self.store.place if self.store is not None else None
         raise Interrupted(self.stop.signal, self.position, place)
+
+    def _back_to_the_epoch(self) -> None:
+        """What a part of an epoch gathered is not kept; no number has changed in it."""
+        position = self.position
+        position.step -= position.batch
+        position.batch = position.samples = 0
+        position.sums = {}
 
     def _save(self, now: Snapshot | None = None) -> None:
         if self.store is None:
@@ -410,6 +437,11 @@ class _Loop:
         self.store.save(now or self.model.snapshot(), self.best, self.position)
         self.saved_at, self.saved_step = time.monotonic(), self.position.step
         self.watch.saved(self.position)
+
+
+def _is_by_em(settings: TrainSettings, epoch: int) -> bool:
+    method = settings.method
+    return isinstance(method, Em) and (not method.epochs or epoch < method.epochs)
 
 
 def _with_numbers(last: Snapshot, best: Snapshot) -> Snapshot:

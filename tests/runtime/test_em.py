@@ -1,0 +1,154 @@
+"""Expectation-maximisation: no step is worse, and what is shared is estimated from all its uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiedgraph.api as tg
+from tiedgraph.diagnostics import RunError, TieError
+
+LEXICON = "cat  k a t\ntack  t a k\nat  a t\nact  a k t\n"
+MODEL = """
+input x: float[3, time]
+target word: class from "words.dict"
+unit phone from "words.dict" { states = 2, emission = gaussian(x, mixtures=MIXTURES) }
+unit silence optional { states = 1, emission = gaussian(x) }
+words = chain phone by "words.dict" between silence
+loss likelihood(words, word)
+metric word_error(words, word)
+train {
+    method = em(floor=0)
+    epochs = 9
+    batch = 7
+}
+"""
+
+
+def model_of(folder: Path, mixtures: int = 1, more: str = "", lexicon: str = LEXICON) -> tg.Model:
+    folder.mkdir(exist_ok=True)
+    (folder / "words.dict").write_text(lexicon)
+    path = folder / "words.tie"
+    path.write_text(MODEL.replace("MIXTURES", str(mixtures)) + more)
+    return tg.compile(path, dtype="float64")
+
+
+def said(samples: int = 24) -> dict[str, np.ndarray]:
+    """Words of states that each have a place of their own."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 2, 3)) * 3
+    spelt = [[1, 0, 2], [2, 0, 1], [0, 2], [0, 1, 2]]
+    x, lengths, word = np.zeros((samples, 3, 40)), [], rng.integers(0, 4, samples)
+    for n in range(samples):
+        frames = [rng.normal(size=(2, 3)) * 0.2]
+        for phone in spelt[word[n]]:
+            for state in range(2):
+                noise = rng.normal(size=(rng.integers(1, 4), 3)) * 0.6
+                frames.append(centres[phone, state] + noise)
+        whole = np.concatenate([*frames, rng.normal(size=(1, 3)) * 0.2]).T
+        lengths.append(whole.shape[1])
+        x[n, :, : whole.shape[1]] = whole
+    return {"x": x, "x.length": np.array(lengths), "word": word}
+
+
+@pytest.mark.parametrize("mixtures", [1, 2])
+def test_the_likelihood_never_falls(mixtures: int, tmp_path: Path) -> None:
+    model = model_of(tmp_path, mixtures)
+    losses = [row["loss"] for row in model.fit(said())]
+    before_split = 3  # the row of epoch 4 is of the numbers after the split
+    for i in range(len(losses) - 1):
+        if mixtures == 1 or i + 1 != before_split:
+            assert losses[i + 1] <= losses[i] + 1e-8 * abs(losses[i]), (i, losses)
+    assert losses[-1] < losses[0] - 10
+    assert model.evaluate(said())["word_error"] < 0.1
+
+
+def test_what_is_tied_is_what_is_pooled(tmp_path: Path) -> None:
+    """Two phonemes tied are one phoneme in the lexicon."""
+    tied = model_of(tmp_path / "tied", more="tie hard phone[k], phone[t]\n")
+    one = model_of(tmp_path / "one", lexicon=LEXICON.replace("k", "t"))
+    data = said()
+    histories = [[row["loss"] for row in model.fit(data)] for model in (tied, one)]
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-10)
+    np.testing.assert_allclose(
+        tied.parameters["phone[k].state[1].mean"], one.parameters["phone[t].state[1].mean"],
+        rtol=1e-8,
+    )  # fmt: skip
+
+
+def test_ties_of_parts_hold(tmp_path: Path) -> None:
+    more = "tie hard phone[*].stay\ntie hard phone[*].state[*].log_variance\n"
+    more += "tie hard phone[k].state[0].mean = negate(phone[t].state[1].mean)\n"
+    model = model_of(tmp_path, more=more)
+    losses = [row["loss"] for row in model.fit(said())]
+    assert (np.diff(losses) <= 1e-8 * abs(losses[0])).all()
+    found = model.parameters
+    assert (found["phone[a].stay"] == found["phone[k].stay"]).all()
+    same = found["phone[a].state[0].log_variance"] == found["phone[t].state[1].log_variance"]
+    assert same.all()
+    opposite = found["phone[k].state[0].mean"] == -found["phone[t].state[1].mean"]
+    assert opposite.all()
+
+
+def test_a_frozen_number_stays(tmp_path: Path) -> None:
+    more = "freeze phone[a].state[0].mean\ninit phone[a].state[0].mean = constant(0.25)\n"
+    model = model_of(tmp_path, more=more)
+    model.fit(said())
+    assert (model.parameters["phone[a].state[0].mean"] == 0.25).all()
+
+
+def test_renaming_the_words_and_batches_change_nothing(tmp_path: Path) -> None:
+    data = said()
+    renamed = LEXICON.replace("cat ", "x1 ").replace("tack ", "x2 ")
+    models = [model_of(tmp_path / "a"), model_of(tmp_path / "b", lexicon=renamed)]
+    models.append(model_of(tmp_path / "c", more="train { }\n"))
+    losses = [models[0].fit(data), models[1].fit(data), models[2].fit(data, batch=24)]
+    rows = [[row["loss"] for row in history] for history in losses]
+    assert rows[0] == rows[1]
+    np.testing.assert_allclose(rows[0], rows[2], rtol=1e-9)
+
+
+def test_a_phoneme_that_is_not_said_keeps_its_numbers(tmp_path: Path) -> None:
+    model = model_of(tmp_path, lexicon=LEXICON + "zoo  z u\n")
+    model.fit(said())
+    assert np.isfinite(model.loss(**said()))
+    assert (model.parameters["phone[z].state[0].mean"] == 0).all()
+
+
+def test_new_words_need_no_training(tmp_path: Path) -> None:
+    model = model_of(tmp_path)
+    model.fit(said())
+    model.save(tmp_path / "run")
+    (tmp_path / "new.dict").write_text("tat  t a t\nack  a k\ntack  t a k\n")
+    other = tg.load(tmp_path / "run", lexicon=tmp_path / "new.dict")
+    assert sum(a.size for a in other.free.values()) == sum(a.size for a in model.free.values())
+    data = said()
+    known = data["word"] == 1
+    arrays = {name: array[known] for name, array in data.items()} | {
+        "word": np.full(known.sum(), 2)
+    }
+    assert other.evaluate(arrays)["word_error"] == 0
+    (tmp_path / "bad.dict").write_text("toe  t o\n")
+    with pytest.raises(TieError, match="phoneme 'o'"):
+        tg.load(tmp_path / "run", lexicon=tmp_path / "bad.dict")
+
+
+def test_em_needs_numbers_of_units(tmp_path: Path) -> None:
+    model = tg.compile_text(
+        "input x: float[3]\ntarget t: float[3]\ny = scale(x)\nloss mse(y, t)\n"
+        "train { method = em }\n"
+    )
+    with pytest.raises(RunError, match="needs loss likelihood"):
+        model.fit({"x": np.zeros((4, 3)), "t": np.zeros((4, 3))})
+
+
+def test_em_then_gradient(tmp_path: Path) -> None:
+    model = model_of(tmp_path)
+    path = tmp_path / "words.tie"
+    settings = "method = em(epochs=5, floor=0)\n    optimizer = adam(rate=0.02)"
+    path.write_text(path.read_text().replace("method = em(floor=0)", settings))
+    model = tg.compile(path, dtype="float64")
+    losses = [row["loss"] for row in model.fit(said())]
+    assert losses[-1] < losses[5]
