@@ -61,13 +61,14 @@ class TaskOf:
 class UnitOf:
     """A unit of word models: rows of scores, its phonemes' states in order.
 
-    phonemes: () for one without a lexicon. scores, stay: ids of values, [rows, time] and [rows].
+    phonemes: () for one without a lexicon. scores, stay: ids of values that are [rows, time] and
+    [rows] one below the other.
     """
 
     name: str
     phonemes: tuple[str, ...]
-    scores: str
-    stay: str
+    scores: tuple[str, ...]
+    stay: tuple[str, ...]
     states: int
     duration: int
     optional: bool

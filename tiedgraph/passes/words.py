@@ -161,7 +161,7 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
     if isinstance(call, ast.Call) and call.function == "scores":
         scores = _given(expander, call, scope, path)
     else:
-        scores = _made(expander, call, scope, path, members, settings.states)
+        scores = _made(expander, call, scope, members, settings.states)
     if isinstance(scores, Failed):
         return scores
     stays = []
@@ -173,8 +173,8 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
     return UnitOf(
         statement.name,
         tuple(phonemes) if lexicon is not None else (),
-        scores.id,
-        _joined(expander, stays, f"{path}.stays", statement.span).id,
+        tuple(row.id for row in scores),
+        tuple(stay.id for stay in stays),
         settings.states,
         settings.duration,
         statement.optional,
@@ -201,7 +201,7 @@ def _settings(
     return UnitSettings(**{name: item.value for name, item in found.items()})
 
 
-def _given(expander: Expander, call: ast.Call, scope: Scope, path: str) -> Ref | Failed:
+def _given(expander: Expander, call: ast.Call, scope: Scope, path: str) -> list[Ref] | Failed:
     """`scores(value)`: a row for each state, in the order of the phonemes."""
     found: Result = Failed()
     if len(call.arguments) == 1 and not call.keywords:
@@ -214,17 +214,16 @@ def _given(expander: Expander, call: ast.Call, scope: Scope, path: str) -> Ref |
             hint="write emission = scores(y), with y the output of a layer",
         )
         return Failed()
-    return found
+    return [found] if isinstance(found, Ref) else found
 
 
 def _made(
     expander: Expander,
     call: ast.Expression,
     scope: Scope,
-    path: str,
     members: Sequence[str],
     states: int,
-) -> Ref | Failed:
+) -> list[Ref] | Failed:
     """`gaussian(frames)`: a layer for each state."""
     if not isinstance(call, ast.Call) or call.function != "gaussian":
         expander.diagnostics.error(
@@ -243,7 +242,7 @@ def _made(
             if not isinstance(found, Ref):
                 return found if isinstance(found, Failed) else Failed()
             rows.append(found)
-    return _joined(expander, rows, f"{path}.states", call.span)
+    return rows
 
 
 def _joined(expander: Expander, parts: Sequence[Ref], stem: str, span: Span) -> Ref:
@@ -279,17 +278,17 @@ def read_chain(
                 hint='unit phone from "words.dict" { ... }  unit silence optional { ... }',
             )
             return Failed()
-    rows = _rows(unit, ends, lexicon, diagnostics)
-    if rows is None:
+    states = _rows(unit, ends, lexicon, diagnostics)
+    if states is None:
         return Failed()
-    scores, stay = Ref(unit.scores), Ref(unit.stay)
-    loose = 0
-    if ends is not None:
-        scores = _joined(expander, [scores, Ref(ends.scores)], f"{owner.stem}.states", chain.span)
-        stay = _joined(expander, [stay, Ref(ends.stay)], f"{owner.stem}.stays", chain.span)
-        loose = ends.states * ends.duration if ends.optional else 0
+    both = [unit] if ends is None else [unit, ends]
+    rows = [Ref(name) for one in both for name in one.scores]
+    scores = _joined(expander, rows, f"{owner.stem}.states", chain.span)
+    stays = [Ref(name) for one in both for name in one.stay]
+    stay = _joined(expander, stays, f"{owner.stem}.stays", chain.span)
+    loose = ends.states * ends.duration if ends is not None and ends.optional else 0
     attrs = Chains(
-        rows,
+        states,
         tuple(item.word for item in lexicon.pronunciations),
         tuple(log(item.prior) for item in lexicon.pronunciations),
         len(lexicon.words),

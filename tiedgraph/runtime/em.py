@@ -31,32 +31,38 @@ MOST_ODDS = 12.0  # log odds of staying stay within
 class _Use:
     """Where the entries of a parameter lie in the storages, flat, and the sign they are read with.
 
-    place: places in one array of all storages; sign: 1 or -1, in the parameter's shape.
+    place: places in one array of all storages; sign: 1 or -1; trained: whether they may move. All
+    in the parameter's shape.
     """
 
     place: Array
     sign: Array
-    trainable: bool
+    trained: Array
 
 
-@dataclass
-class _State:
-    """A `gaussian` node. counts: its statistics so far."""
+@dataclass(frozen=True)
+class _States:
+    """`gaussian` nodes of one kind; uses are [states, mixtures, size], weights [states, mixtures].
 
-    node: str
+    counts: where in what is gathered their statistics lie, [states, numbers].
+    """
+
+    nodes: tuple[str, ...]
     mean: _Use
     log_variance: _Use
     weight: _Use | None
     counts: Array
 
-
-@dataclass
-class _Moves:
-    """A chain's node. stays: for each of its states where its log odds lie, -1 where fixed."""
-
-    node: str
-    stays: Array
-    counts: Array
+    def parts(self, gathered: Array) -> tuple[Array, Array, Array]:
+        """N [states, mixtures, 1], sums of v and of v v [states, mixtures, size]."""
+        shape = self.mean.place.shape
+        found = gathered[self.counts]
+        cut = shape[1], shape[1] * (1 + shape[2])
+        return (
+            found[:, : cut[0], None],
+            found[:, cut[0] : cut[1]].reshape(shape),
+            found[:, cut[1] :].reshape(shape),
+        )
 
 
 class Estimator:
@@ -73,29 +79,36 @@ class Estimator:
         for name, storage in graph.storages.items():
             self.offsets[name] = self.size
             self.size += int(np.prod(storage.shape, dtype=np.int64))
-        self.states: list[_State] = []
-        self.moves: list[_Moves] = []
-        for node in graph.nodes.values():
-            if node.op == "gaussian":
-                self.states.append(self._state(node))
-            elif node.op == "likelihood":
-                self.moves.append(self._chain(node))
-        self._gathered = self._one_array()
-        if not self.states or not self.moves:
+        gaussians = [node for node in graph.nodes.values() if node.op == "gaussian"]
+        chains = [node for node in graph.nodes.values() if node.op == "likelihood"]
+        if not gaussians or not chains:
             raise RunError(
                 "method = em trains word models of Gaussians: the model needs "
                 "loss likelihood(words, word) and units with emission = gaussian(...)"
             )
-        reached = {
-            int(i)
-            for state in self.states
-            for use in (state.mean, state.log_variance, state.weight)
-            if use is not None
-            for i in use.place.reshape(-1)
-        } | {int(i) for item in self.moves for i in item.stays}
-        for name, storage in graph.storages.items():
+        self._keys: list[tuple[str, str]] = []
+        self._numbers = 0
+        kinds: dict[tuple[int, ...], list[Node]] = {}
+        for node in gaussians:
+            kinds.setdefault(graph.params[node.params[0]].shape, []).append(node)
+        self.states = [self._states(nodes) for nodes in kinds.values()]
+        # Of each chain where its states' log odds lie, -1 where fixed, and their counts.
+        self.moves = [self._moves(node) for node in chains]
+        self._gathered = np.zeros(self._numbers)
+        self._check()
+
+    def _check(self) -> None:
+        """Nothing else may be trained."""
+        reached = np.zeros(self.size, bool)
+        for states in self.states:
+            for use in (states.mean, states.log_variance, states.weight):
+                if use is not None:
+                    reached[use.place] = True
+        for stays, _ in self.moves:
+            reached[stays[stays >= 0]] = True
+        for name, storage in self.graph.storages.items():
             first = self.offsets[name]
-            if storage.trainable and first not in reached:
+            if storage.trainable and not reached[first]:
                 raise RunError(
                     f"method = em cannot train '{name}', which is no number of a unit; freeze it, "
                     "or let em make the first epochs only: method = em(epochs=5)"
@@ -103,53 +116,56 @@ class Estimator:
 
     # ------------------------------------------------------------ what is read how
 
-    def _use(self, param: str) -> _Use:
-        found = self.graph.params[param]
-        storage = self.graph.storages[found.view.storage]
-        first = self.offsets[storage.id]
-        count = int(np.prod(storage.shape, dtype=np.int64))
-        told = np.arange(1.0, count + 1).reshape(storage.shape)
-        entries = read(layout(found.view.steps, storage.shape), told)
-        place = np.rint(np.abs(entries)).astype(np.int64)
-        if (place < 1).any() or (np.abs(entries) != place).any():
-            raise RunError(
-                f"method = em cannot train '{param}', which is read through a scaled tie"
-            )
-        return _Use(place - 1 + first, np.sign(entries), storage.trainable)
-
-    def _state(self, node: Node) -> _State:
-        uses = [self._use(name) for name in node.params]
-        for use, name in zip(uses[1:], node.params[1:], strict=True):
-            if (use.sign < 0).any():
+    def _use(self, params: list[str]) -> _Use:
+        """One parameter of several nodes, stacked."""
+        places, signs, trained = [], [], []
+        for name in params:
+            found = self.graph.params[name]
+            storage = self.graph.storages[found.view.storage]
+            count = int(np.prod(storage.shape, dtype=np.int64))
+            told = np.arange(1.0, count + 1).reshape(storage.shape)
+            entries = read(layout(found.view.steps, storage.shape), told)
+            place = np.rint(np.abs(entries)).astype(np.int64)
+            if (place < 1).any() or (np.abs(entries) != place).any():
+                raise RunError(
+                    f"method = em cannot train '{name}', which is read through a scaled tie"
+                )
+            if (entries < 0).any() and found.name != "mean":
                 raise RunError(f"method = em cannot train '{name}', which is read with a minus")
-        mixtures, size = uses[0].place.shape
-        counts = np.zeros(gaussian.statistics_of(mixtures, size))
-        return _State(node.id, uses[0], uses[1], uses[2] if len(uses) > 2 else None, counts)
+            places.append(place - 1 + self.offsets[storage.id])
+            signs.append(np.sign(entries))
+            trained.append(np.full(place.shape, storage.trainable))
+        return _Use(np.stack(places), np.stack(signs), np.stack(trained))
 
-    def _chain(self, node: Node) -> _Moves:
-        stays: list[int] = []
+    def _states(self, nodes: list[Node]) -> _States:
+        uses = [self._use([node.params[i] for node in nodes]) for i in range(len(nodes[0].params))]
+        count = gaussian.statistics_of(*uses[0].place.shape[1:])
+        rows = [self._reserve(node.id, gaussian.STATISTICS, count) for node in nodes]
+        weight = uses[2] if len(uses) > 2 else None
+        names = tuple(node.id for node in nodes)
+        return _States(names, uses[0], uses[1], weight, np.stack(rows))
+
+    def _reserve(self, node: str, name: str, count: int) -> Array:
+        """Where a node's statistics are gathered."""
+        self._keys.append((node, name))
+        self._numbers += count
+        return np.arange(self._numbers - count, self._numbers)
+
+    def _moves(self, node: Node) -> tuple[Array, Array]:
+        stays: list[Array] = []
         waiting = [node.inputs[1]]
         while waiting:
             made = self.graph.nodes[self.graph.values[waiting.pop(0)].producer]
             if made.op == "concat":
                 waiting = [*made.inputs, *waiting]
                 continue
-            use = self._use(made.params[0])
-            stays += [int(i) if use.trainable else -1 for i in use.place.reshape(-1)]
-        return _Moves(node.id, np.array(stays, np.int64), np.zeros((len(stays), 2)))
+            use = self._use([made.params[0]])
+            stays.append(np.where(use.trained, use.place, -1).reshape(-1))
+        places = np.concatenate(stays)
+        counts = self._reserve(node.id, chain.STATISTICS, 2 * len(places))
+        return places, counts.reshape(-1, 2)
 
     # ------------------------------------------------------------ statistics
-
-    def _one_array(self) -> Array:
-        """Lays the counts of all nodes into one array, and answers it."""
-        items: list[_State | _Moves] = [*self.states, *self.moves]
-        whole = np.zeros(sum(item.counts.size for item in items))
-        first = 0
-        for item in items:
-            part = whole[first : first + item.counts.size].reshape(item.counts.shape)
-            item.counts = part
-            first += part.size
-        return whole
 
     def clear(self) -> None:
         """Forgets what was gathered."""
@@ -159,11 +175,8 @@ class Estimator:
         self, total: Array, places: Mapping[tuple[str, str], tuple[int, int]], samples: int
     ) -> None:
         """Adds the statistics of a batch, which are those of its mean loss, so negative."""
-        keys = [(state.node, gaussian.STATISTICS) for state in self.states]
-        keys += [(item.node, chain.STATISTICS) for item in self.moves]
-        index = np.concatenate(
-            [np.arange(first, first + n) for first, n in (places[key] for key in keys)]
-        )
+        found = [places[key] for key in self._keys]
+        index = np.concatenate([np.arange(first, first + count) for first, count in found])
         self._gathered -= samples * total[index].astype(np.float64)
 
     # ------------------------------------------------------------ the step
@@ -182,116 +195,92 @@ class Estimator:
         self._put(new)
         return unseen
 
-    def _parts(self, state: _State) -> tuple[Array, Array, Array]:
-        """N [mixtures, 1], sums of v and of v v [mixtures, size]."""
-        mixtures, size = state.mean.place.shape
-        counts = state.counts
-        return (
-            counts[:mixtures, None],
-            counts[mixtures : mixtures * (1 + size)].reshape(mixtures, size),
-            counts[mixtures * (1 + size) :].reshape(mixtures, size),
-        )
-
     def _means(self, flat: Array, new: Array) -> list[str]:
         """m += sum of (v / variance) / sum of (N / variance), over all uses."""
-        above, below, seen = np.zeros(self.size), np.zeros(self.size), np.zeros(self.size)
-        unseen = []
-        for state in self.states:
-            n, first, _ = self._parts(state)
-            if n.sum() < LEAST:
-                unseen.append(state.node)
-            precision = np.exp(-flat[state.log_variance.place])
-            np.add.at(above, state.mean.place, state.mean.sign * first * precision)
-            np.add.at(below, state.mean.place, n * precision)
-            np.add.at(seen, state.mean.place, n)
-        fit = (seen > LEAST) & self._trained("mean")
+        above, below, seen = np.zeros((3, self.size))
+        unseen: list[str] = []
+        for states in self.states:
+            n, first, _ = states.parts(self._gathered)
+            few = n.sum(axis=(1, 2)) < LEAST
+            unseen += [name for name, rare in zip(states.nodes, few, strict=True) if rare]
+            precision = np.exp(-flat[states.log_variance.place])
+            use = states.mean
+            np.add.at(above, use.place, use.sign * first * precision)
+            np.add.at(below, use.place, n * precision)
+            np.add.at(seen, use.place, np.where(use.trained, n, 0.0))
+        fit = seen > LEAST
         new[fit] += above[fit] / below[fit]
         return unseen
 
     def _variances(self, flat: Array, new: Array, floor: float) -> None:
-        above, below = np.zeros(self.size), np.zeros(self.size)
-        least = self._floors(flat) * floor
-        floors = np.zeros(self.size)
-        for state in self.states:
-            n, first, second = self._parts(state)
-            moved = state.mean.sign * (new - flat)[state.mean.place]
-            spread = second - 2 * moved * first + n * moved * moved
-            np.add.at(above, state.log_variance.place, spread)
-            np.add.at(below, state.log_variance.place, np.broadcast_to(n, spread.shape))
-            size = state.mean.place.shape[1]
-            np.maximum.at(
-                floors, state.log_variance.place,
-                np.broadcast_to(least[size], spread.shape),
-            )  # fmt: skip
-        fit = (below > LEAST) & self._trained("log_variance")
-        new[fit] = np.log(np.maximum(above[fit] / below[fit], np.maximum(floors[fit], 1e-30)))
+        """The mean square of x - m with the new means, over all uses, and at least its floor."""
+        above, below, least = np.zeros((3, self.size))
+        for states in self.states:
+            n, first, second = states.parts(self._gathered)
+            use = states.log_variance
+            moved = states.mean.sign * (new - flat)[states.mean.place]
+            np.add.at(above, use.place, second - 2 * moved * first + n * moved * moved)
+            np.add.at(below, use.place, np.where(use.trained, n, 0.0))
+            whole = floor * self._spread(flat, states)
+            np.maximum.at(least, use.place, np.broadcast_to(whole, use.place.shape))
+        fit = below > LEAST
+        found = np.maximum(above[fit] / below[fit], np.maximum(least[fit], 1e-30))
+        new[fit] = np.log(found)
 
-    def _floors(self, flat: Array) -> _BySize:
-        """The variance of all frames that states of one size see, by dimension."""
-        sums: dict[int, list[Array]] = {}
-        for state in self.states:
-            n, first, second = self._parts(state)
-            mean = state.mean.sign * flat[state.mean.place]
-            size = mean.shape[1]
-            own = sums.setdefault(size, [np.zeros(1), np.zeros(size), np.zeros(size)])
-            own[0] += n.sum()
-            own[1] += (first + n * mean).sum(axis=0)
-            own[2] += (second + 2 * mean * first + n * mean * mean).sum(axis=0)
-        return _BySize(
-            {
-                size: np.maximum(s / np.maximum(n, 1e-30) - (f / np.maximum(n, 1e-30)) ** 2, 0.0)
-                for size, (n, f, s) in sums.items()
-            }
-        )
+    def _spread(self, flat: Array, states: _States) -> Array:
+        """The variance of all frames that these states saw, by dimension."""
+        n, first, second = states.parts(self._gathered)
+        mean = states.mean.sign * flat[states.mean.place]
+        count = max(float(n.sum()), 1e-30)
+        centre = (first + n * mean).sum(axis=(0, 1)) / count
+        square = (second + 2 * mean * first + n * mean * mean).sum(axis=(0, 1)) / count
+        return np.asarray(np.maximum(square - centre * centre, 0.0))
 
     def _weights(self, new: Array) -> None:
-        above, below = np.zeros(self.size), np.zeros(self.size)
-        for state in self.states:
-            if state.weight is not None:
-                n, _, _ = self._parts(state)
-                np.add.at(above, state.weight.place, n[:, 0])
-                np.add.at(below, state.weight.place, n.sum())
-        fit = (below > LEAST) & self._trained("weight")
+        above, below = np.zeros((2, self.size))
+        for states in self.states:
+            if states.weight is not None:
+                n = states.parts(self._gathered)[0][:, :, 0]
+                use = states.weight
+                np.add.at(above, use.place, n)
+                whole = np.broadcast_to(n.sum(axis=1, keepdims=True), n.shape)
+                np.add.at(below, use.place, np.where(use.trained, whole, 0.0))
+        fit = below > LEAST
         new[fit] = np.log(np.maximum(above[fit] / below[fit], 1e-8))
 
     def _stays(self, new: Array) -> None:
-        held, left = np.zeros(self.size), np.zeros(self.size)
-        for item in self.moves:
-            known = item.stays >= 0
-            np.add.at(held, item.stays[known], item.counts[known, 0])
-            np.add.at(left, item.stays[known], item.counts[known, 1])
+        held, left = np.zeros((2, self.size))
+        for places, counts in self.moves:
+            known = places >= 0
+            found = self._gathered[counts]
+            np.add.at(held, places[known], found[known, 0])
+            np.add.at(left, places[known], found[known, 1])
         fit = left > LEAST
         odds = np.log(np.maximum(held[fit], 1e-30)) - np.log(left[fit])
         new[fit] = np.clip(odds, -MOST_ODDS, MOST_ODDS)
-
-    def _trained(self, part: str) -> Array:
-        found = np.zeros(self.size, bool)
-        for state in self.states:
-            use = getattr(state, part)
-            if use is not None and use.trainable:
-                found[use.place] = True
-        return found
 
     def split(self, seed: int, by: float = 0.2) -> None:
         """Moves the means of each mixture's Gaussians apart, by a part of their deviation."""
         rng = np.random.default_rng((seed, 0x5917))
         flat = self._flat()
-        for state in self.states:
-            if state.weight is not None and state.mean.trainable:
-                deviation = np.exp(0.5 * flat[state.log_variance.place])
+        for states in self.states:
+            if states.weight is not None:
+                use = states.mean
+                deviation = np.exp(0.5 * flat[states.log_variance.place])
                 step = by * deviation * rng.choice([-1.0, 1.0], deviation.shape)
-                flat[state.mean.place] += state.mean.sign * step
+                moved = use.sign * np.where(use.trained, step, 0.0)
+                flat[use.place] += moved
         self._put(flat)
 
     def flatten(self) -> None:
         """The flat start: all Gaussians alike, so that the first step is made of moves alone."""
         flat = self._flat()
-        for state in self.states:
-            for use in (state.mean, state.log_variance, state.weight):
-                if use is not None and use.trainable:
-                    flat[use.place] = 0.0
-        for item in self.moves:
-            flat[item.stays[item.stays >= 0]] = 0.0
+        for states in self.states:
+            for use in (states.mean, states.log_variance, states.weight):
+                if use is not None:
+                    flat[use.place[use.trained]] = 0.0
+        for places, _ in self.moves:
+            flat[places[places >= 0]] = 0.0
         self._put(flat)
 
     def _flat(self) -> Array:
@@ -303,16 +292,3 @@ class Estimator:
         for name, first in self.offsets.items():
             part = self.numbers.storage(name)
             part[:] = flat[first : first + part.size]
-
-
-@dataclass(frozen=True)
-class _BySize:
-    """Variances by dimension, for frames of each size."""
-
-    found: Mapping[int, Array]
-
-    def __mul__(self, factor: float) -> _BySize:
-        return _BySize({size: factor * value for size, value in self.found.items()})
-
-    def __getitem__(self, size: int) -> Array:
-        return self.found[size]
