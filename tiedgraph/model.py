@@ -24,7 +24,7 @@ from tiedgraph.passes.simplify import Mode
 from tiedgraph.passes.tasks import only_tasks
 from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime import optim
-from tiedgraph.runtime.batch import Batch, full_names, prepare
+from tiedgraph.runtime.batch import Batch, full_names, prepare, quick
 from tiedgraph.runtime.checkpoint import save_model
 from tiedgraph.runtime.data import arranged, is_by_task, load
 from tiedgraph.runtime.em import Estimator
@@ -160,6 +160,10 @@ class Model:
     def _prepare(
         self, program: Program, arrays: Mapping[str, Any], key: tuple[int, int] = (0, 0)
     ) -> Batch:
+        if program.plain is not None:
+            batch = quick(program.plain, arrays)
+            if batch is not None:
+                return batch
         arrays = full_names(arrays, self._declared)
         return prepare(program.schedule.graph, arrays, self.dtype, key, self._declared)
 

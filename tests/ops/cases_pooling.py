@@ -15,6 +15,7 @@ def _subsample(**attrs: object) -> list[Case]:
         Case((f(2, 17),), {"r": (5,), **attrs}),
         Case((f(2, 17),), {"r": (17,), **attrs}),
         Case((f(3, 6, 5),), {"r": (2,), **attrs}),
+        Case((f(2, 6, 23),), {"r": (3, 2), **attrs}),
         Case((f(2, 7, 17),), {"r": (3, 5), **attrs}),
         Case((f(2, 1, 4),), {"r": (1, 4), **attrs}),
         over_time(f(3, TIME), attrs={"r": (2,), **attrs}, lengths=(5, 2, 17, 6)),
@@ -29,6 +30,7 @@ _POOL = [
     Case((f(2, 17),), {"window": (3,), "stride": (2,)}, _DISTINCT),
     Case((f(2, 17),), {"window": (2,), "stride": (3,)}, _DISTINCT),
     Case((f(3, 6, 5),), {"window": (2,)}, _DISTINCT),
+    Case((f(2, 8, 23),), {"window": (3, 2), "stride": (2, 2)}, _DISTINCT),
     Case((f(2, 5, 9),), {"window": (3, 4), "stride": (1, 2)}, _DISTINCT),
     over_time(
         f(3, TIME),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -516,7 +517,7 @@ def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) ->
 
     def cost(tile: tuple[int, int]) -> float:
         o, c = tile
-        return (max(each * o * c, 8) + (o + each * c) / 4) * -(-outputs // o) * -(-columns // c)
+        return (max(each * o * c, 10) + (o + each * c) / 4) * -(-outputs // o) * -(-columns // c)
 
     return min(filter(fits, TILES), key=cost)
 
@@ -559,10 +560,17 @@ def windows(
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
     add = start == ADD
-    plane = (high * wide * lanes, stride[0] * wide * lanes, dilation[0] * wide * lanes)
+    row = wide * lanes
+    # Channels, rows and columns of the window, with the strides of w and x: the most go innermost.
+    reads = [
+        (inputs, strides[1], high * row),
+        (window[0], strides[2], dilation[0] * row),
+        (window[1], strides[3], dilation[1] * lanes),
+    ]
+    counts, by_weight, by_input = zip(*sorted(reads, key=lambda r: r[0]), strict=True)
     for first, vectors, width in vectors_along(emitter, across, max(stride[1], yc // lanes), add):
         # Where one vector holds all columns, rows are what a register tile has several of.
-        along = [(vectors, stride[1] * width, width * (yc // lanes)), (rows, plane[1], yr)]
+        along = [(vectors, stride[1] * width, width * (yc // lanes)), (rows, stride[0] * row, yr)]
         tiled, (looped, xr, step) = along if vectors > 1 else along[::-1]
         o_best, c_best = choose_tile(many, tiled[0], emitter.registers, width)
         for o, o_length, o_tile in covered(many, (o_best, 1), add):
@@ -576,10 +584,9 @@ def windows(
                     o_length,
                     looped,
                     c_length,
-                    inputs,
-                    *window,
-                    *strides,
-                    *(plane[0], xr, plane[2], tiled[1], dilation[1] * lanes),
+                    *counts,
+                    *(strides[0], *by_weight),
+                    *(by_input[0], xr, by_input[1], tiled[1], by_input[2]),
                     yo,
                     step,
                     bias[1] if bias else 0,
@@ -671,6 +678,7 @@ def emit_backward(emitter: Emitter) -> None:
         )
 
 
+MANY = 1.25  # times as many products with zeros around
 WIDEST = 7  # windows whose sums, with four columns, stay in registers
 COLUMNS = (10, 8, 6, 5, 4, 2, 1)
 
@@ -678,14 +686,16 @@ COLUMNS = (10, 8, 6, 5, 4, 2, 1)
 def _scatters(emitter: Emitter, frame: Frame) -> bool:
     """Whether windows of outputs are spread over inputs, rather than gathered from zeros around.
 
-    For samples in lanes, and images without padding whose windows are next to each other. The order
-    of its sums depends on the width, which therefore must not depend on the batch.
+    For samples in lanes, and images without padding whose windows are next to each other, where
+    the zeros would be many. The order of its sums depends on the width, which therefore must not
+    depend on the batch.
     """
     plain = frame.stride == frame.dilation == (1, 1) and frame.before == (0, 0)
     fits = frame.sizes[2] == frame.output[2] + frame.window[1] - 1
     fits = fits and frame.sizes[1] == frame.output[1] + frame.window[0] - 1
     fits = fits and not emitter.attrs.timed
-    return emitter.lanes > 1 and plain and fits and 1 < frame.window[1] <= WIDEST
+    many = prod(frame.sizes[1:]) > MANY * prod(frame.output[1:])
+    return emitter.lanes > 1 and plain and fits and many and 1 < frame.window[1] <= WIDEST
 
 
 def _scatter(
@@ -821,9 +831,7 @@ def gradient_tile(
     i = next(i for i in (4, 2, 1) if i == 1 or (i * k <= few and i <= channels))
     room = registers.each(lanes)
     fitting = [
-        o
-        for o in (4, 3, 2, 1)
-        if registers.hold((o + 1) * i * k, lanes, room) and o <= outputs
+        o for o in (4, 3, 2, 1) if registers.hold((o + 1) * i * k, lanes, room) and o <= outputs
     ] or [1]
     return min(fitting, key=lambda o: (-(-outputs // o) * (o + 0.5), -o)), i, k
 

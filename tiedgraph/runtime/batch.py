@@ -31,6 +31,62 @@ class Batch:
     valid: Mapping[str, Array]
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Inputs of fixed sizes, as most batches bring them.
+
+    inputs: name, sizes of a sample, and the classes there are, 0 for floats. weights: names of what
+    each sample counts for.
+    """
+
+    inputs: tuple[tuple[str, tuple[int, ...], int], ...]
+    weights: tuple[str, ...]
+    dtype: np.dtype[Any]
+
+
+def plain_inputs(graph: Graph, dtype: str) -> Plain | None:
+    """What `quick` needs to know of a graph; None where some input is not so plain."""
+    inputs, weights = [], []
+    for name, item in graph.data.items():
+        if item.role == "weight":
+            weights.append(name)
+        elif item.role not in ("input", "target") or item.type.symbols:
+            return None
+        else:
+            sizes = tuple(size for size in item.type.shape if isinstance(size, int))
+            inputs.append((name, sizes, 0 if item.type.kind == "float" else item.type.bound))
+    return Plain(tuple(inputs), tuple(weights), np.dtype(dtype))
+
+
+def quick(plain: Plain, arrays: Mapping[str, Any]) -> Batch | None:
+    """What `prepare` answers, for arrays that need no conversion; None where some may."""
+    if len(arrays) != len(plain.inputs):
+        return None
+    ready: dict[str, Array] = {}
+    samples = 0
+    for name, sizes, classes in plain.inputs:
+        array = arrays.get(name)
+        if type(array) is not np.ndarray or array.ndim == 0 or array.shape[1:] != sizes:
+            return None
+        samples = samples or len(array)
+        if len(array) != samples or not samples:
+            return None
+        if classes:
+            if array.dtype.kind not in "iu" or array.size > FEW:
+                return None
+            numbers = array.reshape(-1).tolist()
+            if min(numbers) < 0 or max(numbers) >= classes:
+                return None
+            ready[name] = np.array(numbers, plain.dtype).reshape(array.shape)
+        elif array.dtype == plain.dtype and array.flags.c_contiguous:
+            ready[name] = array
+        else:
+            return None
+    for name in plain.weights:
+        ready[name] = _shares(samples, plain.dtype.name)
+    return Batch(ready, samples, {}, {})
+
+
 def prepare(
     graph: Graph,
     arrays: Mapping[str, Any],

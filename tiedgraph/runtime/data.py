@@ -285,6 +285,8 @@ def load(
 def is_by_task(source: object, graph: Graph) -> bool:
     """Whether data, or a batch of it, is given task by task."""
     tasks = {task.name for task in graph.tasks if task.name}
+    if not tasks:
+        return False
     return isinstance(source, Mapping) and bool(source) and tasks.issuperset(source)
 
 

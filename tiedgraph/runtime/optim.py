@@ -226,6 +226,9 @@ class Optimiser:
             for name, chosen, method in self._movers()
         }
         self.key: Any = None
+        # What the constants were made of; some do not change from step to step.
+        self._told: tuple[float, int] | None = None
+        self._steady = isinstance(settings.optimizer, Sgd) and not self.own_rates
         self._only: Collection[str] | None = None
 
     def _movers(self) -> list[tuple[str, Optimizer, Method]]:
@@ -242,6 +245,10 @@ class Optimiser:
         """
         self._only = only
         self.key = None if only is None else frozenset(only)
+        told = (rate, 0 if self._steady else self.steps)
+        if told == self._told:
+            return
+        self._told = told
         base = self.settings.optimizer.rate
         part = rate / base if base else 1.0
         for name, chosen, method in self._movers():
