@@ -153,6 +153,17 @@ def measure(model: Model, batch: int, mode: Mode = "train", steps: int = 100) ->
     )
 
 
+def node_speeds(
+    model: Model, batch: int, mode: Mode = "train", steps: int = 100
+) -> list[NodeSpeed]:
+    """The nodes alone, after one step or prediction; the model's numbers stay."""
+    saved = model.snapshot()
+    _runner(model, batch, mode, steps)()
+    model.restore(saved)
+    program = model.program(mode)
+    return _nodes(program, program.latest)
+
+
 def _runner(model: Model, batch: int, mode: Mode, steps: int) -> Callable[[], object]:
     """What makes one step, which moves nothing, or one prediction, on random data."""
     arrays = random_batch(model.checked, 0, batch, steps)
