@@ -41,7 +41,9 @@ def _toolchain() -> str:
     lanes = resources.files("tiedgraph.lanes")
     texts = [lanes.joinpath(name).read_text() for name in ("vector.py", "math.py")]
     versions = [metadata.version(name) for name in ("numba", "llvmlite")]
-    return hashlib.sha256(repr((versions, machine.processor(), texts, _PIPELINE)).encode()).hexdigest()
+    return hashlib.sha256(
+        repr((versions, machine.processor(), texts, _PIPELINE)).encode()
+    ).hexdigest()
 
 
 _PIPELINE = 1  # counts up when this file changes what comes out of the same text

@@ -821,9 +821,7 @@ def gradient_tile(
     i = next(i for i in (4, 2, 1) if i == 1 or (i * k <= few and i <= channels))
     room = registers.each(lanes)
     fitting = [
-        o
-        for o in (4, 3, 2, 1)
-        if registers.hold((o + 1) * i * k, lanes, room) and o <= outputs
+        o for o in (4, 3, 2, 1) if registers.hold((o + 1) * i * k, lanes, room) and o <= outputs
     ] or [1]
     return min(fitting, key=lambda o: (-(-outputs // o) * (o + 0.5), -o)), i, k
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from tiedgraph.ops.copying import FILL_ZERO, copy
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, matrix_kernel, multiply
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, fitting, matrix_kernel, multiply
 from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, ParamBuffer, pieces, split
 
 
@@ -229,10 +229,8 @@ STEP_SUMS = Kernel(
 
 # ---------------------------------------------------------------- products on the tape
 
-# Rows of a matrix whose sums stay in 16 registers of 32 bytes, for vectors of one and of two.
-NARROW_TILES, WIDE_TILES = (12, 8, 4, 2, 1), (6, 4, 2, 1)
-NARROW = 8  # numbers
-PRODUCTS = 6  # rows of a register tile of `products_kernel`
+ROW_TILES = (12, 8, 6, 4, 2, 1)
+PRODUCT_TILES = (6, 4, 2, 1)  # rows of `products_kernel`, of two vectors where they fit
 NEAR = 1 << 15  # numbers of a block's gradients
 
 
@@ -260,7 +258,7 @@ def product(
         return
     strides = matrix.strides[::-1] if turned else matrix.strides
     at, step = (bias.offset, bias.strides[0]) if bias is not None else (0, 0)
-    for first, length, tile in split(rows, NARROW_TILES if emitter.lanes <= NARROW else WIDE_TILES):
+    for first, length, tile in split(rows, fitting(emitter, ROW_TILES, emitter.lanes)):
         emitter.call(
             matrix_kernel(tile, ()),
             *(x, y + first * emitter.lanes, matrix.offset + first * strides[0], at + first * step),
@@ -294,8 +292,9 @@ class Products:
         self.emitter = emitter
         lanes = emitter.lanes
         self.wide = emitter.widths[0] if lanes == 1 else lanes
-        self.vectors = 2 if self.wide <= NARROW else 1
-        slack = self.wide * self.vectors * PRODUCTS
+        most_rows = PRODUCT_TILES[0]
+        self.vectors = 2 if emitter.registers.hold(2 * most_rows + 2, self.wide) else 1
+        slack = self.wide * self.vectors * most_rows
         self.spare = emitter.scratch(slack).offset
         wanted = 0 if lanes == 1 else (steps * (-(-most // lanes)) * lanes + slack)
         self.turned = emitter.scratch(wanted).offset
@@ -311,7 +310,7 @@ class Products:
             width = -(-b.rows // lanes) * lanes
             emitter.call(TURN, b.offset, self.turned, steps, b.rows, b.step, width)
             right, step, row = self.turned, lanes * width, width
-        tile = next(tile for tile in (PRODUCTS, 4, 2, 1) if tile <= a.rows)
+        tile = next(tile for tile in PRODUCT_TILES if tile <= a.rows)
         emitter.call(
             products_kernel(tile, self.vectors),
             *(a.offset, right, target.offset, self.spare),
