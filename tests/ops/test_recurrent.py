@@ -1,4 +1,4 @@
-"""Recurrent layers go back in blocks of steps; where they are cut changes sums by rounding alone."""
+"""Recurrent layers go back in blocks of steps; where these end changes sums by rounding alone."""
 
 from __future__ import annotations
 
