@@ -168,8 +168,7 @@ SUM_SHARDS = Kernel(
 
 # Copies of storages through index maps. Operands are how many rows there are, and rows (address of
 # the index, of coefficients or 0, source, target, begin, end): of entries begin <= i < end
-# parameter[target + i] = c[i] * parameter[source + index[i]]. Two entries of the index are in each
-# of its 64-bit integers; -1 is a fixed zero. begin is even.
+# parameter[target + i] = c[i] * parameter[source + index[i]], where -1 is a fixed zero.
 EXPAND = Kernel(
     "expand",
     """def kernel(activation, parameter, gradient, operand):
@@ -180,19 +179,14 @@ EXPAND = Kernel(
         source, target = operand[at + 2], operand[at + 3]
         begin, end = operand[at + 4], operand[at + 5]
         scaled = operand[at + 1] != 0
-        for half in range(begin // 2, (end + 1) // 2):
-            two = index[half]
-            for side in range(2):
-                i = 2 * half + side
-                k = (two << 32) >> 32
-                two = two >> 32
-                if i < end:
-                    if k < 0:
-                        parameter[target + i] = 0
-                    elif scaled:
-                        parameter[target + i] = coefficient[i] * parameter[source + k]
-                    else:
-                        parameter[target + i] = parameter[source + k]
+        for i in range(begin, end):
+            k = index[i]
+            if k < 0:
+                parameter[target + i] = 0
+            elif scaled:
+                parameter[target + i] = coefficient[i] * parameter[source + k]
+            else:
+                parameter[target + i] = parameter[source + k]
 """,
 )
 

@@ -29,8 +29,8 @@ MANY = 1 << 15  # entries of a storage that are worth accumulators
 class _Map:
     """One copy: where it and its storage lie, and what kernels read.
 
-    index: of each entry, two in each of its numbers. pairs: free number and entry, by stretches
-    of free numbers, which begin at `cuts`.
+    index: free number of each entry. pairs: free number and entry, two halves of an integer, by
+    stretches of free numbers, which begin at `cuts`.
     """
 
     source: int
@@ -48,11 +48,9 @@ class _Map:
 
 
 def _map(source: int, target: int, found: Any, free: int, dtype: str) -> _Map:
-    index = found.index.reshape(-1)
-    packed = np.full(index.size + index.size % 2, -1, np.int32)
-    packed[: index.size] = index
+    index = np.ascontiguousarray(found.index, np.int64).reshape(-1)
     entries = np.flatnonzero(index >= 0)
-    used = index[entries].astype(np.int64)
+    used = index[entries]
     order = np.argsort(used // NEAR, kind="stable")
     pairs = ((entries << 32) | used)[order]
     starts = np.arange(-(-free // NEAR) + 1)
@@ -60,7 +58,7 @@ def _map(source: int, target: int, found: Any, free: int, dtype: str) -> _Map:
     scale = found.coefficient
     if scale is not None:
         scale = np.ascontiguousarray(scale, dtype).reshape(-1)
-    return _Map(source, target, index.size, packed.view(np.int64), pairs, cuts, scale)
+    return _Map(source, target, index.size, index, pairs, cuts, scale)
 
 
 class Maps:
