@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiedgraph.codegen.tuning import with_tuned
 from tiedgraph.diagnostics import Diagnostics, Source
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.verify import verify
@@ -150,6 +151,6 @@ def lower(
         observe("backward", graph)
     graph = fuse(graph, diagnostics)
     verify(graph, "program")
-    plan = schedule(graph, diagnostics, dtype)
+    plan = with_tuned(schedule(graph, diagnostics, dtype))
     observe("schedule", plan)
     return plan

@@ -9,13 +9,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from tiedgraph.codegen import kernels
+from tiedgraph.codegen import kernels, tuning
 from tiedgraph.codegen.tape import Tape
 from tiedgraph.gradients import random_batch
 from tiedgraph.ir.graph import Graph, Node
@@ -33,6 +33,7 @@ CHAINS = 12  # sums that do not wait for each other
 NEAR, FAR = 1 << 15, 1 << 24  # numbers: within a near cache, and beyond all
 STEADY = 0.2  # seconds over which a whole step is repeated
 LOOK = 0.002  # seconds over which one row is
+ROUNDS, ROUND = 9, 0.05  # of tuning: how many, and seconds of each
 
 
 @dataclass(frozen=True)
@@ -128,18 +129,8 @@ def measure(model: Model, batch: int, mode: Mode = "train", steps: int = 100) ->
 
     steps: by which run-time sizes are longer than the least that the model takes.
     """
-    graph = model.checked
-    arrays = random_batch(graph, 0, batch, steps)
-    if mode == "predict":
-        wanted = set(model.inputs_of())
-        arrays = {n: a for n, a in arrays.items() if n.removesuffix(".length") in wanted}
-    rate = 0.0  # moves nothing, and costs the same
+    run = _runner(model, batch, mode, steps)
     saved = model.snapshot()
-    run: Callable[[], object] = (
-        (lambda: model.train_batch(arrays, rate))
-        if mode == "train"
-        else (lambda: model.predict(**arrays))
-    )
     run()
     times = _times(run, STEADY)
     model.restore(saved)
@@ -160,6 +151,67 @@ def measure(model: Model, batch: int, mode: Mode = "train", steps: int = 100) ->
         found,
         measure_machine(model.dtype),
     )
+
+
+def node_speeds(
+    model: Model, batch: int, mode: Mode = "train", steps: int = 100
+) -> list[NodeSpeed]:
+    """The nodes alone, after one step or prediction; the model's numbers stay."""
+    saved = model.snapshot()
+    _runner(model, batch, mode, steps)()
+    model.restore(saved)
+    program = model.program(mode)
+    return _nodes(program, program.latest)
+
+
+def _runner(model: Model, batch: int, mode: Mode, steps: int) -> Callable[[], object]:
+    """What makes one step, which moves nothing, or one prediction, on random data."""
+    arrays = random_batch(model.checked, 0, batch, steps)
+    if mode == "predict":
+        wanted = set(model.inputs_of())
+        arrays = {n: a for n, a in arrays.items() if n.removesuffix(".length") in wanted}
+        return lambda: model.predict(**arrays)
+    return lambda: model.train_batch(arrays, 0.0)  # costs the same at a rate of 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way to lay samples in tiles. seconds: the median and the quartiles of its rounds."""
+
+    tile: int
+    seconds: float
+    quartiles: tuple[float, float]
+
+
+def tune(
+    make: Callable[[], Model], batch: int, mode: Mode = "train", steps: int = 100
+) -> tuple[list[Trial], int]:
+    """Measures all tiles in turn, keeps the fastest for this many samples, and answers both.
+
+    make: a new model, the same each time. One that is within a fiftieth of the usual tile does not
+    replace it.
+    """
+    plan = make().program(mode).schedule
+    usual = replace(plan, tuned={}).lanes_for(batch)
+    runs: dict[int, Callable[[], object]] = {}
+    for tile in plan.tiles:
+        model = make()
+        program = model.program(mode)
+        program.schedule = replace(plan, tuned={batch: tile})
+        runs[tile] = _runner(model, batch, mode, steps)
+        runs[tile]()
+    rounds: dict[int, list[float]] = {tile: [] for tile in runs}
+    for _ in range(ROUNDS):
+        for tile, run in runs.items():
+            run()
+            rounds[tile].append(statistics.median(_times(run, ROUND)))
+    trials = []
+    for tile, times in rounds.items():
+        low, middle, high = statistics.quantiles(times, n=4)
+        trials.append(Trial(tile, middle, (low, high)))
+    best = min(trials, key=lambda trial: trial.seconds * (1.0 if trial.tile != usual else 0.98))
+    tuning.keep(plan, batch, best.tile)
+    return trials, best.tile
 
 
 def _nodes(program: Program, tape: Tape) -> list[NodeSpeed]:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from tiedgraph.cli.compile import STAGES
 from tiedgraph.cli.main import app
+from tiedgraph.codegen import cache
 
 ROOT = Path(__file__).parents[2]
 LENET = ROOT / "examples/lenet5/lenet5.tie"
@@ -46,7 +47,7 @@ COMMANDS = [
     "compress",
     "plot",
 ]
-COMMANDS += ["suggest", "bench"]
+COMMANDS += ["suggest", "bench", "tune"]
 
 
 @pytest.fixture
@@ -294,3 +295,20 @@ def test_bench(place: Path) -> None:
     assert told["mode"] == "predict"
     assert all(node["seconds"] > 0 for node in told["nodes"])
     assert "takes a .svg" in call("bench", "small.tie", "--plot", "x.gif", code=2)[1]
+
+
+def test_tune(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiedgraph.measure.ROUNDS", 2)
+    monkeypatch.setattr("tiedgraph.measure.ROUND", 0.001)
+    prefix = f"tuned-test-{time.time_ns()}-"
+    monkeypatch.setattr("tiedgraph.codegen.tuning.PREFIX", prefix)
+    told = json.loads(quick("tune", "small.tie", "--batch", "5", "--format", "json"))
+    assert [trial["tile"] for trial in told["trials"]] == [16, 8, 1]
+    text = quick("compile", "small.tie", "--batch", "5", "--emit", "schedule")
+    assert f"so {told['chosen']} samples a tile, tuned" in text
+    assert "tuned" not in quick("compile", "small.tie", "--batch", "6", "--emit", "schedule")
+    assert "a tile" in quick("tune", "small.tie", "--batch", "5", "--predict")
+    kept = list(cache.folder().glob(f"{prefix}*"))
+    assert len(kept) == 2
+    for file in kept:
+        file.unlink()

@@ -239,3 +239,30 @@ def test_tied_statistics_are_one() -> None:
     assert one.free.keys() == {"a.gain", "a.bias", "a.mean", "a.variance"}
     assert not np.array_equal(one.free["a.mean"], before["a.mean"])
     np.testing.assert_array_equal(one.parameters["a.mean"], one.parameters["b.mean"])
+
+
+@pytest.mark.parametrize("samples", [1, 9])
+def test_recurrent_weights_read_through_views(samples: int) -> None:
+    text = """
+        input x: float[21, time]
+        input z: float[9]
+        h = rnn(x, 9)
+        d = dense(z, 21)
+        loss mean(square(h))
+        loss mean(square(d))
+    """
+    tie = "tie hard h.weight = transpose(d.weight)\n"
+    one = tg.compile_text(text + tie, dtype="float64", threads=1)
+    twin = tg.compile_text(text, dtype="float64", threads=1)
+    twin.set(one.parameters)
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x": rng.standard_normal((samples, 21, 70)),
+        "x.length": rng.integers(1, 71, samples),
+        "z": rng.standard_normal((samples, 9)),
+    }
+    _, gradient = one.value_and_grad(**arrays)
+    _, parts = twin.value_and_grad(**arrays)
+    assert "d.weight" in gradient or "h.weight" in gradient
+    whole = parts["h.weight"] + parts["d.weight"].T
+    close(gradient["h.weight"] if "h.weight" in gradient else gradient["d.weight"].T, whole)

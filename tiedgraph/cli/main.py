@@ -24,6 +24,7 @@ from tiedgraph.cli import (
     predict,
     suggest,
     train,
+    tune,
     untie,
 )
 from tiedgraph.cli.common import INPUT_ERROR, say
@@ -71,6 +72,7 @@ app.command("untie")(untie.untie)
 app.command("compress")(compress.compress)
 app.command("plot")(plot.plot)
 app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("new")(new.new)
 
 

@@ -41,6 +41,14 @@ def _usable(path: Path) -> bool:
     return about.st_uid == os.getuid() and not about.st_mode & 0o022
 
 
+def holds(prefix: str) -> bool:
+    """Whether anything is stored under a key that begins so."""
+    try:
+        return any(name.startswith(prefix) for name in os.listdir(folder()))
+    except OSError:
+        return False
+
+
 def read(key: str) -> bytes | None:
     """The object code stored under `key`, or None: absent, damaged or not ours."""
     place = folder()

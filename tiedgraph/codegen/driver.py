@@ -166,40 +166,71 @@ SUM_SHARDS = Kernel(
 )
 
 
-# A parameter read through an index map: parameter[to + i] = c[i] * parameter[from + index[i]].
+# Copies of storages through index maps. Operands are how many rows there are, and rows (address of
+# the index, of coefficients or 0, source, target, begin, end): of entries begin <= i < end
+# parameter[target + i] = c[i] * parameter[source + index[i]], where -1 is a fixed zero.
 EXPAND = Kernel(
     "expand",
     """def kernel(activation, parameter, gradient, operand):
-    index = integers(operand[0])
-    coefficient = address(operand[1])
-    source, target, count = operand[2], operand[3], operand[4]
-    scaled = operand[1] != 0
-    for i in range(count):
-        k = index[i]
-        if k < 0:
-            parameter[target + i] = 0
-        elif scaled:
-            parameter[target + i] = coefficient[i] * parameter[source + k]
-        else:
-            parameter[target + i] = parameter[source + k]
+    for r in range(operand[0]):
+        at = 1 + 6 * r
+        index = integers(operand[at])
+        coefficient = address(operand[at + 1])
+        source, target = operand[at + 2], operand[at + 3]
+        begin, end = operand[at + 4], operand[at + 5]
+        scaled = operand[at + 1] != 0
+        for i in range(begin, end):
+            k = index[i]
+            if k < 0:
+                parameter[target + i] = 0
+            elif scaled:
+                parameter[target + i] = coefficient[i] * parameter[source + k]
+            else:
+                parameter[target + i] = parameter[source + k]
 """,
 )
 
-# Its adjoint on the summed gradient: gradient[from + index[i]] += c[i] * gradient[to + i].
+# The adjoint on the summed gradient. Rows are (address of pairs, of coefficients or 0, target,
+# begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit integer,
+# sums[k] += c[i] * gradient[target + i].
 CONTRACT = Kernel(
     "contract",
     """def kernel(activation, parameter, gradient, operand):
-    index = integers(operand[0])
-    coefficient = address(operand[1])
-    source, target, count = operand[2], operand[3], operand[4]
-    scaled = operand[1] != 0
-    for i in range(count):
-        k = index[i]
-        if k >= 0:
-            if scaled:
-                gradient[source + k] += coefficient[i] * gradient[target + i]
-            else:
-                gradient[source + k] += gradient[target + i]
+    for r in range(operand[0]):
+        at = 1 + 6 * r
+        pairs = integers(operand[at])
+        coefficient = address(operand[at + 1])
+        target, begin, end = operand[at + 2], operand[at + 3], operand[at + 4]
+        sums = address(operand[at + 5])
+        if operand[at + 1] != 0:
+            for p in range(begin, end):
+                i = pairs[p] >> 32
+                sums[pairs[p] & 0xFFFFFFFF] += coefficient[i] * gradient[target + i]
+        else:
+            for p in range(begin, end):
+                sums[pairs[p] & 0xFFFFFFFF] += gradient[target + (pairs[p] >> 32)]
+""",
+)
+
+ACCUMULATORS = 4
+
+# gradient[target + i] += all accumulators, which are left zero. Operands are how many rows there
+# are, and rows (address of the sums, numbers of an accumulator, begin, end, target).
+COLLECT = Kernel(
+    "collect",
+    f"""def kernel(activation, parameter, gradient, operand):
+    zero = broadcast(0.0)
+    for r in range(operand[0]):
+        at = 1 + 5 * r
+        sums = address(operand[at])
+        free, target = operand[at + 1], operand[at + 4]
+        for i in range(operand[at + 2], operand[at + 3], LANES):
+            s0, s1 = load(sums, i), load(sums, i + free)
+            s2, s3 = load(sums, i + 2 * free), load(sums, i + 3 * free)
+            found = load(gradient, target + i) + ((s0 + s1) + (s2 + s3))
+            store(gradient, target + i, found)
+            for k in range({ACCUMULATORS}):
+                store(sums, i + k * free, zero)
 """,
 )
 

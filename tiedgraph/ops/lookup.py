@@ -63,34 +63,66 @@ def _backward(
     return [None], [result]
 
 
-# Lane by lane, since each sample has its own indices. An index outside of the table, which checked
-# data cannot hold, reads its first or last row.
-_HEAD = """def kernel(activation, parameter, gradient, operand):
-    x, y, w, rows = operand[0], operand[1], operand[2], operand[3]
-    size, positions, row_stride, column_stride = operand[4], operand[5], operand[6], operand[7]
-    step = positions * LANES
-    for p in range(positions):
-        for lane in range(LANES):
-            k = min(max(int(activation[x + p * LANES + lane]), 0), rows - 1)
-            row = w + k * row_stride
-            at = y + p * LANES + lane
-            for d in range(size):
-"""
+# Each sample has its own indices. Where a row of the table lies in order, its numbers are moved a
+# vector at a time, and a square of samples and numbers is turned over; the rest goes lane by lane.
+# An index outside of the table, which checked data cannot hold, reads its first or last row.
+def _text(gather: list[str], before: list[str], after: list[str], single: str) -> str:
+    lines = [
+        "def kernel(activation, parameter, gradient, operand):",
+        "    x, y, w, rows = operand[0], operand[1], operand[2], operand[3]",
+        "    size, positions, row_stride = operand[4], operand[5], operand[6]",
+        "    column_stride, spare = operand[7], operand[8]",
+        "    step = positions * LANES",
+        "    whole = 0",
+        "    if column_stride == 1:",
+        "        whole = size // LANES * LANES",
+        "    for p in range(positions):",
+        "        at = y + p * LANES",
+        "        for d in range(0, whole, LANES):",
+        *(f"            {line}" for line in before),
+        "            for lane in range(LANES):",
+        "                k = min(max(int(activation[x + p * LANES + lane]), 0), rows - 1)",
+        "                row = w + k * row_stride + d",
+        *(f"                {line}" for line in gather),
+        *(f"            {line}" for line in after),
+        "        for lane in range(LANES):",
+        "            k = min(max(int(activation[x + p * LANES + lane]), 0), rows - 1)",
+        "            row = w + k * row_stride",
+        "            for d in range(whole, size):",
+        f"                {single}",
+    ]
+    return "\n".join(lines) + "\n"
+
 
 EMBEDDING_KERNEL = Kernel(
     "embedding",
-    f"{_HEAD}                activation[at + d * step] = parameter[row + d * column_stride]\n",
+    _text(
+        ["store(activation, spare + lane * LANES, load(parameter, row))"],
+        [],
+        ["transpose(activation, spare, LANES, activation, at + d * step, step)"],
+        "activation[at + d * step + lane] = parameter[row + d * column_stride]",
+    ),
 )
 
 EMBEDDING_BACKWARD = Kernel(
     "embedding_backward",
-    f"{_HEAD}                gradient[row + d * column_stride] += activation[at + d * step]\n",
+    _text(
+        [
+            "more = load(activation, spare + lane * LANES)",
+            "store(gradient, row, load(gradient, row) + more)",
+        ],
+        ["transpose(activation, at + d * step, step, activation, spare, LANES)"],
+        [],
+        "gradient[row + d * column_stride] += activation[at + d * step + lane]",
+    ),
 )
 
 
 def _row(emitter: Emitter, kernel: Kernel, x: Buffer, y: Buffer, weight: ParamBuffer) -> None:
     rows, size = weight.shape
-    emitter.call(kernel, x.offset, y.offset, weight.offset, rows, size, x.elements, *weight.strides)
+    spare = emitter.scratch(emitter.lanes).offset
+    places = (x.offset, y.offset, weight.offset)
+    emitter.call(kernel, *places, rows, size, x.elements, *weight.strides, spare)
 
 
 def _emit(emitter: Emitter) -> None:

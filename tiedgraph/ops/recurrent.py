@@ -1,9 +1,8 @@
 """`rnn`, `gru` and `lstm`: the same parameters at every step of a sequence.
 
-All three are one machine. The inputs of all steps are multiplied at once, as by a convolution of
-window 1; then step by step the state before is multiplied and a *cell* makes the next state. What
-the cells made is kept for the way back, where the gradients of the gates of all steps are
-collected, so that the parameters' gradients are products over whole sequences again.
+All three are one machine: at each step its inputs and the state before are multiplied, and a *cell*
+makes the next state. What the cells made is kept for the way back, where the gradients of the
+gates are collected, so that the parameters' gradients are products over many steps.
 
 Beyond the last step of a sample its state stands still and no gradient flows. Read in reverse, a
 sample so begins at its own last step.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -21,23 +19,9 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Extent, Type
-from tiedgraph.ops.convolution import add_window_products, windows
-from tiedgraph.ops.copying import FILL_ZERO, copy
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums
 from tiedgraph.ops.pointwise import sigmoid
-from tiedgraph.ops.rules import (
-    Array,
-    Buffer,
-    Emitter,
-    Implicit,
-    Kernel,
-    Op,
-    OpError,
-    ParamBuffer,
-    ParamSpec,
-    hidden,
-    setting,
-)
+from tiedgraph.ops.recurrent_rows import Cell, emit, emit_backward, keeps, steps_of
+from tiedgraph.ops.rules import Array, Implicit, Op, OpError, ParamSpec, hidden, setting
 
 _REVERSE = "whether the last step is read first"
 _LAST = "whether only the state after all steps is the output"
@@ -63,29 +47,6 @@ class Elman:
 
 
 Attrs = Recurrent | Elman
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one step does.
-
-    gates: rows of the parameters for each unit. apart: how many of them, the last ones, multiply
-      the state by itself and keep that product (and its bias) to be used by the cell.
-    memory: whether there is a state beside the output (the lstm's).
-    step(attrs, gates, apart, state, memory): (gates, state, memory) after a step; arrays [units],
-      gates in rows before and after their functions.
-    back(attrs, gates, apart, before, memory, memory_before, d_state, d_memory): gradients
-      (gates, apart, state before by another way than the gates, memory before).
-    forward, backward: kernel text of the same at one unit; see `step_kernel` and `back_kernel`.
-    """
-
-    gates: int
-    apart: int
-    memory: bool
-    step: Callable[..., tuple[Array, Array, Array]]
-    back: Callable[..., tuple[Array, Array, Array, Array]]
-    forward: Callable[[Any], tuple[str, ...]]
-    backward: Callable[[Any], tuple[str, ...]]
 
 
 # ---------------------------------------------------------------- shapes
@@ -135,17 +96,13 @@ def _params(cell: Cell) -> Callable[[Any, Sequence[Type]], tuple[ParamSpec, ...]
 # ---------------------------------------------------------------- the oracle
 
 
-def _order(attrs: Attrs, steps: int) -> range:
-    return range(steps - 1, -1, -1) if attrs.reverse else range(steps)
-
-
 def _walk(cell: Cell, attrs: Attrs, x: Array, params: Sequence[Array]) -> list[tuple[Array, ...]]:
     """For each step, in the order they are made: state before, memory before, and all it made."""
     weight, recurrent, bias, own = _split(cell, attrs, params)
     cut = (cell.gates - cell.apart) * attrs.units
     state = memory = np.zeros(attrs.units, x.dtype)
     made: list[tuple[Array, ...]] = []
-    for t in _order(attrs, x.shape[1]):
+    for t in steps_of(attrs, x.shape[1]):
         gates = weight @ x[:, t] + bias
         gates[:cut] += recurrent[:cut] @ state
         apart = recurrent[cut:] @ state + own
@@ -168,7 +125,7 @@ def _forward(cell: Cell) -> Callable[[Any, Sequence[Array], Sequence[Array]], Ar
         x = inputs[0]
         made = _walk(cell, attrs, x, params)
         states = np.zeros((attrs.units, x.shape[1]), x.dtype)
-        for t, row in zip(_order(attrs, x.shape[1]), made, strict=True):
+        for t, row in zip(steps_of(attrs, x.shape[1]), made, strict=True):
             states[:, t] = row[4]
         return np.asarray(made[-1][4]) if attrs.last else states
 
@@ -189,7 +146,7 @@ def _backward(cell: Cell) -> Any:
         d_state, d_memory = np.zeros(attrs.units), np.zeros(attrs.units)
         if attrs.last:
             d_state = d_state + grad
-        steps = list(zip(_order(attrs, x.shape[1]), made, strict=True))
+        steps = list(zip(steps_of(attrs, x.shape[1]), made, strict=True))
         for t, (state, memory, gates, apart, _, after) in reversed(steps):
             if not attrs.last:
                 d_state = d_state + grad[:, t]
@@ -209,332 +166,6 @@ def _backward(cell: Cell) -> Any:
         return [grad_x], grads
 
     return backward
-
-
-# ---------------------------------------------------------------- kernels
-
-
-@lru_cache
-def step_kernel(name: str, lines: tuple[str, ...], gates: int, apart: int, memory: bool) -> Kernel:
-    """One step: gates `g0`, `g1`, ... and products `a` of one unit, its state `h` and memory `c`.
-
-    The lines make the gates' values of the same names, and the new `h` and `c`. Rows of gates are
-    `units * stride` apart. Where the sample has ended, state and memory stay what they were.
-    """
-    loads = [f"g{k} = load(activation, at + {k} * units * stride)" for k in range(gates)]
-    stores = [f"store(activation, at + {k} * units * stride, g{k})" for k in range(gates)]
-    body = [
-        "    gate, product, units, stride = operand[0], operand[1], operand[2], operand[3]",
-        "    before, after, old, new = operand[4], operand[5], operand[6], operand[7]",
-        "    length, step = operand[8], operand[9]",
-        "    zero = broadcast(0.0)",
-        "    for unit in range(units):",
-        "        at = gate + unit * stride",
-        *(f"        {line}" for line in loads),
-        *(["        a = load(activation, product + unit * stride)"] if apart else []),
-        "        h = zero",
-        "        if before >= 0:",
-        "            h = load(activation, before + unit * stride)",
-        "        h_before = h",
-    ]
-    if memory:
-        body += [
-            "        c = zero",
-            "        if before >= 0:",
-            "            c = load(activation, old + unit * stride)",
-            "        c_before = c",
-        ]
-    body += [*(f"        {line}" for line in lines), "        if length >= 0:"]
-    body += ["            lasts = load(activation, length) > step"]
-    body += ["            h = select(lasts, h, h_before)"]
-    if memory:
-        body += ["            c = select(lasts, c, c_before)"]
-    body += [f"        {line}" for line in stores]
-    body += ["        store(activation, after + unit * stride, h)"]
-    if memory:
-        body += ["        store(activation, new + unit * stride, c)"]
-    head = "def kernel(activation, parameter, gradient, operand):\n"
-    return Kernel(f"{name}_step", head + "\n".join(body) + "\n")
-
-
-@lru_cache
-def back_kernel(name: str, lines: tuple[str, ...], gates: int, apart: int, memory: bool) -> Kernel:
-    """One step back: from `dh` and `dc` of a unit the gradients of all that made them.
-
-    The lines make `d0`, `d1`, ... of the gates, `da` of the products, and the new `dh` and `dc` of
-    state and memory before, as far as they do not go through the gates. They may use the gates'
-    values, `a`, `h_before`, `c` and `c_before`. Where the sample has ended nothing is taken from
-    the output's gradient and all of `dh` and `dc` goes on.
-    """
-    body = [
-        "    gate, product, units, stride = operand[0], operand[1], operand[2], operand[3]",
-        "    before, given, old, new = operand[4], operand[5], operand[6], operand[7]",
-        "    length, step = operand[8], operand[9]",
-        "    d_gate, d_product, d_state, d_memory = "
-        "operand[10], operand[11], operand[12], operand[13]",
-        "    zero = broadcast(0.0)",
-        "    for unit in range(units):",
-        "        at = gate + unit * stride",
-        *(f"        g{k} = load(activation, at + {k} * units * stride)" for k in range(gates)),
-        *(["        a = load(activation, product + unit * stride)"] if apart else []),
-        "        h_before = zero",
-        "        if before >= 0:",
-        "            h_before = load(activation, before + unit * stride)",
-        "        dh = load(activation, d_state + unit * LANES)",
-        "        dh_after = dh",
-        "        if given >= 0:",
-        "            dh = dh + load(activation, given + unit * stride)",
-    ]
-    if memory:
-        body += [
-            "        c = load(activation, new + unit * stride)",
-            "        c_before = zero",
-            "        if before >= 0:",
-            "            c_before = load(activation, old + unit * stride)",
-            "        dc = load(activation, d_memory + unit * LANES)",
-            "        dc_after = dc",
-        ]
-    made = [*(f"d{k}" for k in range(gates)), *(["da"] if apart else [])]
-    body += [*(f"        {line}" for line in lines), "        if length >= 0:"]
-    body += ["            lasts = load(activation, length) > step"]
-    body += [f"            {one} = select(lasts, {one}, zero)" for one in made]
-    body += ["            dh = select(lasts, dh, dh_after)"]
-    if memory:
-        body += ["            dc = select(lasts, dc, dc_after)"]
-    body += ["        at = d_gate + unit * stride"]
-    body += [f"        store(activation, at + {k} * units * stride, d{k})" for k in range(gates)]
-    if apart:
-        body += ["        store(activation, d_product + unit * stride, da)"]
-    body += ["        store(activation, d_state + unit * LANES, dh)"]
-    if memory:
-        body += ["        store(activation, d_memory + unit * LANES, dc)"]
-    head = "def kernel(activation, parameter, gradient, operand):\n"
-    return Kernel(f"{name}_back", head + "\n".join(body) + "\n")
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    """Rows and columns of a parameter, or of its transpose."""
-
-    offset: int
-    rows: int
-    columns: int
-    strides: tuple[int, int]
-
-    def turned(self) -> _Matrix:
-        return _Matrix(self.offset, self.columns, self.rows, self.strides[::-1])
-
-
-def _matrix(param: ParamBuffer, first: int, rows: int) -> _Matrix:
-    r, c = param.strides
-    return _Matrix(param.offset + first * r, rows, param.shape[1], (r, c))
-
-
-def _multiply(
-    emitter: Emitter,
-    matrix: _Matrix,
-    x: tuple[int, int],
-    y: tuple[int, int],
-    across: int,
-    start: int,
-    bias: tuple[int, int] = (0, 0),
-) -> None:
-    """y[:, t] = start + M x[:, t] for `across` steps side by side.
-
-    x, y: where the first step is, and how far rows are apart.
-    """
-    windows(
-        emitter,
-        _sequence(emitter, x, matrix.columns),
-        _sequence(emitter, y, matrix.rows),
-        (matrix.rows, 1, across),
-        matrix.columns,
-        *((1, 1), (1, 1), (1, 1)),
-        (matrix.offset, (*matrix.strides, 0, 0)),
-        bias,
-        start,
-        (),
-        (y[1], 0, emitter.lanes),
-    )
-
-
-def _sequence(emitter: Emitter, place: tuple[int, int], rows: int) -> Buffer:
-    """Rows of steps as an image of height 1: where they begin, and how far they are apart."""
-    return Buffer(place[0], (rows, 1, place[1] // emitter.lanes))
-
-
-def _add_products(
-    emitter: Emitter, matrix: _Matrix, d: tuple[int, int], x: tuple[int, int], across: int
-) -> None:
-    """G[o, i] += sum over steps of d[o, t] x[i, t]."""
-    if not across:
-        return
-    add_window_products(
-        emitter,
-        _sequence(emitter, x, matrix.columns),
-        _sequence(emitter, d, matrix.rows),
-        (matrix.rows, 1, across),
-        *((1, 1), (1, 1), (1, 1)),
-        (matrix.offset, (*matrix.strides, 0, 0)),
-    )
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where everything lies; every sequence has its steps side by side, rows `stride` apart."""
-
-    steps: int
-    stride: int
-    gates: int
-    product: int
-    memory: int
-    states: int
-    length: int
-
-
-def keeps(cell: Cell) -> Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int]:
-    """Vectors that the way back needs: gates, products, memory, and states if not the output."""
-
-    def count(attrs: Attrs, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
-        rows = cell.gates + cell.apart + cell.memory + attrs.last
-        return rows * attrs.units * inputs[0][1]
-
-    return count
-
-
-def _places(emitter: Emitter, cell: Cell) -> _Places:
-    attrs, lanes = emitter.attrs, emitter.lanes
-    x = emitter.input(0)
-    steps = x.shape[1]
-    plane = attrs.units * steps * lanes
-    at = emitter.kept().offset
-    product = at + cell.gates * plane
-    memory = product + cell.apart * plane
-    own = memory + cell.memory * plane
-    return _Places(
-        steps,
-        steps * lanes,
-        at,
-        product,
-        memory,
-        own if attrs.last else emitter.output().offset,
-        emitter.input(1).offset if attrs.timed else -1,
-    )
-
-
-def _emit(cell: Cell, name: str) -> Callable[[Emitter], None]:
-    def emit(emitter: Emitter) -> None:
-        attrs, lanes, units = emitter.attrs, emitter.lanes, emitter.attrs.units
-        x, made = emitter.input(0), emitter.output()
-        p = _places(emitter, cell)
-        cut = (cell.gates - cell.apart) * units
-        weight, recurrent = emitter.param(0), emitter.param(1)
-        main, apart = _matrix(recurrent, 0, cut), _matrix(recurrent, cut, cell.apart * units)
-        bias, own = _biases(emitter, cell)
-        all_rows = _matrix(weight, 0, weight.shape[0])
-        start = BIAS if attrs.bias else ZERO
-        _multiply(
-            emitter, all_rows, (x.offset, p.stride), (p.gates, p.stride), p.steps, start, bias
-        )
-        kernel = step_kernel(name, cell.forward(attrs), cell.gates, cell.apart, cell.memory)
-        before = -1
-        for t in _order(attrs, p.steps):
-            here = t * lanes
-            if before >= 0:
-                state = (p.states + before * lanes, p.stride)
-                _multiply(emitter, main, state, (p.gates + here, p.stride), 1, ADD)
-            if cell.apart:
-                state = (p.states + max(before, 0) * lanes, p.stride)
-                known = (
-                    apart if before >= 0 else _Matrix(apart.offset, apart.rows, 0, apart.strides)
-                )
-                _multiply(emitter, known, state, (p.product + here, p.stride), 1, start, own)
-            emitter.call(
-                kernel,
-                *(p.gates + here, p.product + here, units, p.stride),
-                p.states + before * lanes if before >= 0 else -1,
-                p.states + here,
-                p.memory + max(before, 0) * lanes,
-                p.memory + here,
-                *(p.length, t),
-            )
-            before = t
-        if attrs.last:
-            copy(emitter, p.states + before * lanes, made.offset, (units,), (p.stride,), (lanes,))
-
-    return emit
-
-
-def _biases(emitter: Emitter, cell: Cell) -> tuple[tuple[int, int], tuple[int, int]]:
-    if not emitter.attrs.bias:
-        return (0, 0), (0, 0)
-    found = [emitter.param(i) for i in range(2, 4 if cell.apart else 3)]
-    places = [(param.offset, param.strides[0]) for param in found]
-    return places[0], places[-1]
-
-
-def _emit_backward(cell: Cell, name: str) -> Callable[[Emitter], None]:
-    def emit_backward(emitter: Emitter) -> None:
-        attrs, lanes, units = emitter.attrs, emitter.lanes, emitter.attrs.units
-        x, grad = emitter.input(0), emitter.grad_output()
-        p = _places(emitter, cell)
-        cut = (cell.gates - cell.apart) * units
-        weight, recurrent = emitter.param(0), emitter.param(1)
-        main, apart = _matrix(recurrent, 0, cut), _matrix(recurrent, cut, cell.apart * units)
-        d_gates = emitter.scratch(cell.gates * units * p.steps).offset
-        d_product = emitter.scratch(cell.apart * units * p.steps).offset
-        d_state, d_memory = emitter.scratch(units).offset, emitter.scratch(units).offset
-        if attrs.last:
-            copy(emitter, grad.offset, d_state, (units,), (lanes,), (lanes,))
-        else:
-            emitter.call(FILL_ZERO, d_state, units)
-        emitter.call(FILL_ZERO, d_memory, units)
-        kernel = back_kernel(name, cell.backward(attrs), cell.gates, cell.apart, cell.memory)
-        order = list(_order(attrs, p.steps))
-        for index in reversed(range(p.steps)):
-            t, before = order[index], order[index - 1] if index else -1
-            here = t * lanes
-            emitter.call(
-                kernel,
-                *(p.gates + here, p.product + here, units, p.stride),
-                p.states + before * lanes if before >= 0 else -1,
-                -1 if attrs.last else grad.offset + here,
-                p.memory + max(before, 0) * lanes,
-                p.memory + here,
-                *(p.length, t),
-                *(d_gates + here, d_product + here, d_state, d_memory),
-            )
-            if before >= 0:
-                into = (d_state, lanes)
-                _multiply(emitter, main.turned(), (d_gates + here, p.stride), into, 1, ADD)
-                if cell.apart:
-                    through = (d_product + here, p.stride)
-                    _multiply(emitter, apart.turned(), through, into, 1, ADD)
-        # Gradients of parameters and inputs, over all steps at once.
-        later, earlier = (0, lanes) if attrs.reverse else (lanes, 0)
-        states = (p.states + earlier, p.stride)
-        if weight.trainable:
-            every = _matrix(weight, 0, weight.shape[0])
-            _add_products(emitter, every, (d_gates, p.stride), (x.offset, p.stride), p.steps)
-        if recurrent.trainable:
-            pairs = max(p.steps - 1, 0)
-            if cut:
-                _add_products(emitter, main, (d_gates + later, p.stride), states, pairs)
-            if cell.apart:
-                _add_products(emitter, apart, (d_product + later, p.stride), states, pairs)
-        if attrs.bias and emitter.param(2).trainable:
-            add_sums(emitter, Buffer(d_gates, (cell.gates * units, p.steps)), emitter.param(2))
-        if attrs.bias and cell.apart and emitter.param(3).trainable:
-            add_sums(emitter, Buffer(d_product, (cell.apart * units, p.steps)), emitter.param(3))
-        wanted = emitter.grad_input(0)
-        if wanted is not None:
-            into_x, add = wanted
-            turned = _matrix(weight, 0, weight.shape[0]).turned()
-            goal = (into_x.offset, p.stride)
-            start = ADD if add else ZERO
-            _multiply(emitter, turned, (d_gates, p.stride), goal, p.steps, start)
-
-    return emit_backward
 
 
 def _flops(cell: Cell) -> Any:
@@ -665,10 +296,10 @@ def _record(name: str, cell: Cell, attrs: type, doc: str) -> Op:
         implicit=implicit,
         forward=_forward(cell),
         backward=_backward(cell),
-        saves=frozenset({"inputs", "output"}),
+        saves=frozenset({"inputs"}),
         keeps=keeps(cell),
-        emit=_emit(cell, name),
-        emit_backward=_emit_backward(cell, name),
+        emit=emit(cell, name),
+        emit_backward=emit_backward(cell, name),
         flops=_flops(cell),
         places=lambda inputs, output: prod(inputs[0][1:]),
     )

@@ -10,8 +10,9 @@ import numpy as np
 
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import find_axes, lengths, same_types, timed
+from tiedgraph.ops.plain_sums import PLAIN_SPREAD, PLAIN_SUM
 from tiedgraph.ops.rules import Array, Emitter, Implicit, Kernel, Op, hidden, setting
-from tiedgraph.ops.walk import PUT, nest, walk
+from tiedgraph.ops.walk import KEPT, PUT, nest, walk
 
 # ---------------------------------------------------------------- settings and shapes
 
@@ -140,9 +141,22 @@ def spread_kernel(term: str) -> Kernel:
 # ---------------------------------------------------------------- sum and mean
 
 
+def _plain(emitter: Emitter, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Operands of the plain kernels' loops; None where there are lengths or several loops."""
+    loops = walk(emitter, shape, emitter.attrs.over, (), 1)
+    if emitter.attrs.timed or len(loops.gone) != 1 or not loops.gone[0][0]:
+        return None
+    kept = ((1, 0),) * (KEPT - len(loops.kept)) + loops.kept
+    return (*(n for pair in kept for n in pair), *loops.gone[0][:2])
+
+
 def _emit_sum(divide: bool) -> Callable[[Emitter], None]:
     def emit(emitter: Emitter) -> None:
         x, y = emitter.input(0), emitter.output()
+        plain = _plain(emitter, x.shape)
+        if plain is not None:
+            emitter.call(PLAIN_SUM, x.offset, y.offset, int(divide), 0, *plain)
+            return
         rest = _loops(emitter, x.shape, 1)
         emitter.call(sum_kernel("sum"), x.offset, y.offset, 0, 0, 0, int(divide), *rest)
 
@@ -154,8 +168,12 @@ def _emit_sum_backward(divide: bool) -> Callable[[Emitter], None]:
         wanted = emitter.grad_input(0)
         if wanted is not None:
             into, add = wanted
-            rest = _loops(emitter, into.shape, 1)
             given = emitter.grad_output().offset
+            plain = _plain(emitter, into.shape)
+            if plain is not None:
+                emitter.call(PLAIN_SPREAD, into.offset, given, int(divide), int(add), *plain)
+                return
+            rest = _loops(emitter, into.shape, 1)
             emitter.call(
                 spread_kernel("sum"), 0, given, 0, into.offset, int(add), int(divide), *rest
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph
@@ -22,6 +23,8 @@ class Schedule:
     lanes: numbers in a vector. lane_axis: what lies along it; with `samples` a tile has `lanes` of
       them. long: whether nearly all multiplications are along axes of several vectors.
     registers: the processor's; a vector may take several of them.
+    tuned: for numbers of samples, how many of them make a tile, where it was measured; `by_tuning`
+      tells whether it was for this form.
     """
 
     graph: Graph
@@ -31,6 +34,13 @@ class Schedule:
     registers: Registers
     lane_axis: str = "samples"
     long: bool = False
+    tuned: Mapping[int, int] = field(default_factory=dict)
+    by_tuning: bool = False
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """How many samples a tile may have."""
+        return (self.lanes, self.lanes // 2, 1)
 
     def lanes_for(self, samples: int) -> int:
         """How many samples of a batch of so many make a tile, whatever the number of threads.
@@ -38,8 +48,10 @@ class Schedule:
         Up to one tile's samples are cut into tiles of half the lanes, so that two threads have
         work; cores that do two vectors of half the length at once are as fast with them. A single
         sample, and few of a model whose work lies along long axes, have tiles of their own, and
-        these axes go along the lanes.
+        these axes go along the lanes. What was measured goes before all of this.
         """
+        if samples in self.tuned:
+            return self.tuned[samples]
         if samples > self.lanes:
             return self.lanes
         if samples == 1 or (self.long and samples <= self.lanes // 2):
@@ -50,7 +62,8 @@ class Schedule:
         """The same for a batch of so many samples."""
         lanes = self.lanes_for(samples)
         axis = "each value's last axis" if lanes == 1 else self.lane_axis
-        return replace(self, lanes=lanes, lane_axis=axis)
+        known = samples in self.tuned
+        return replace(self, lanes=lanes, lane_axis=axis, by_tuning=known)
 
     @property
     def widths(self) -> tuple[int, ...]:

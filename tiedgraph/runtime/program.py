@@ -21,6 +21,7 @@ from tiedgraph.passes.memory import ALIGNMENT, Parameters
 from tiedgraph.passes.schedule import Schedule
 from tiedgraph.runtime import team
 from tiedgraph.runtime.batch import plain_inputs
+from tiedgraph.runtime.maps import Maps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 4096  # numbers that one thread sums or updates at a time
@@ -69,15 +70,6 @@ class _Plan:
     whole: dict[Any, team.Work]
 
 
-@dataclass(frozen=True)
-class _Map:
-    """One parameter that is read through an index map, and the arrays its kernels read."""
-
-    index: Array
-    coefficient: Array | None
-    operands: Array
-
-
 class Numbers:
     """The parameters of a model, as kernels see them: storages, copies for index maps, statistics.
 
@@ -88,22 +80,7 @@ class Numbers:
         self.plan = plan
         self.dtype = dtype
         self.array = aligned(plan.size + ALIGNMENT, dtype)
-        self._maps = [
-            self._map(plan.storages[storage].offset, plan.expanded[name].offset, found)
-            for name, (storage, found) in plan.maps.items()
-        ]
-        if self._maps:
-            self._expand = kernels.address(driver.EXPAND, dtype)
-            self._contract = kernels.address(driver.CONTRACT, dtype)
-
-    def _map(self, source: int, target: int, found: Any) -> _Map:
-        index = np.ascontiguousarray(found.index, np.int64).reshape(-1)
-        scale = found.coefficient
-        if scale is not None:
-            scale = np.ascontiguousarray(scale, self.dtype).reshape(-1)
-        where = scale.ctypes.data if scale is not None else 0
-        operands = np.array([index.ctypes.data, where, source, target, index.size], np.int64)
-        return _Map(index, scale, operands)
+        self.maps = Maps(plan, dtype)
 
     def reserve(self, count: int) -> None:
         """Makes room for `count` numbers in all."""
@@ -116,17 +93,6 @@ class Numbers:
         """The numbers of one storage, flat; writing to it changes the model."""
         region = self.plan.storages[name]
         return self.array[region.offset : region.offset + region.size]
-
-    def expand(self) -> list[team.Job]:
-        """Jobs that fill the copies from their storages."""
-        return [
-            (self._expand, 0, address_of(self.array), 0, address_of(item.operands))
-            for item in self._maps
-        ]
-
-    def contract(self, gradient: int) -> list[team.Job]:
-        """Jobs that add the gradients of the copies to those of their storages."""
-        return [(self._contract, 0, 0, gradient, address_of(item.operands)) for item in self._maps]
 
 
 class Phases(Protocol):
@@ -275,8 +241,8 @@ class Program:
         told, outgoing = self._outgoing(tape)
         walk = _mover(driver.WALK, tape)
         parallel = [s for s in tape.stretches if not s.once]
-        phases = [[job] for job in self.numbers.expand()]
-        rows = []
+        rows: list[Array] = []
+        phases = self.numbers.maps.expand(bases[1], self.threads, rows)
         for stretch in tape.stretches or (Stretch(0, 0),):
             if stretch.once:
                 phases += self._once(tape, stretch, bases)
@@ -339,7 +305,7 @@ class Program:
             [(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
         ]
         if self._differentiates:
-            phases += [[job] for job in self.numbers.contract(bases[3])]
+            phases += self.numbers.maps.contract(bases[3], self.threads, kept)
         return phases
 
     def arena_of(self, tape: Tape) -> Array:

@@ -1,0 +1,74 @@
+"""Copies for index maps, filled and summed back by threads, against NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiedgraph as tg
+from tiedgraph.codegen import kernels
+from tiedgraph.runtime.program import address_of, aligned
+
+# Few numbers (accumulators), many (stretches), coefficients, zeros, and few entries.
+TIES = ("circulant", "hash(free=9000)", "antisymmetric", "block_diagonal(2)")
+SIZES = (182, 8)
+
+
+def model(tie: str, size: int, threads: int) -> tg.Model:
+    return tg.compile_text(
+        f"input x: float[{size}]\ny = dense(x, {size})\ntie hard y.weight by {tie}\n"
+        "loss mse(y, x)\ntrain { optimizer = sgd(rate=0.1) }\n",
+        threads=threads,
+        seed=1,
+    )
+
+
+def run(phases: Any) -> None:
+    for jobs in phases:
+        for entry, *arguments in reversed(jobs):
+            kernels.at(entry)(*arguments)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("tie", TIES)
+def test_copies_there_and_back(tie: str, size: int) -> None:
+    tie = tie.replace("9000", str(min(9000, size * size)))
+    found = []
+    for threads in (1, 2, 3):
+        made = model(tie, size, threads)
+        plan, maps = made.numbers.plan, made.numbers.maps
+        (name,) = plan.maps
+        storage, where = plan.maps[name]
+        source, target = plan.storages[storage], plan.expanded[name]
+        index, scale = where.index.reshape(-1), where.coefficient
+        factor = np.where(index < 0, 0, 1.0 if scale is None else np.reshape(scale, -1))
+        numbers, kept = made.numbers.array, []
+        run(maps.expand(address_of(numbers), threads, kept))
+        copy = numbers[target.offset : target.offset + target.size]
+        free = numbers[source.offset : source.offset + source.size]
+        np.testing.assert_array_equal(copy, (factor * free[index]).astype(np.float32))
+        gradient = aligned(len(numbers), "float32")
+        gradient[:] = np.random.default_rng(2).standard_normal(len(numbers))
+        wanted = gradient[source.offset : source.offset + source.size].astype(np.float64)
+        given = factor * gradient[target.offset : target.offset + target.size]
+        np.add.at(wanted, index[index >= 0], given[index >= 0])
+        for _ in range(2):  # accumulators are left as they were found
+            sums = gradient.copy()
+            run(maps.contract(address_of(sums), threads, kept))
+            own = sums[source.offset : source.offset + source.size]
+            np.testing.assert_allclose(own, wanted, rtol=1e-4, atol=1e-4)
+        found.append(own.tobytes())
+    assert found[0] == found[1] == found[2]
+
+
+def test_steps_have_the_same_bits_for_any_number_of_threads() -> None:
+    x = np.random.default_rng(0).random((40, 182), np.float32)
+    found = []
+    for threads in (1, 2, 3):
+        made = model("circulant", 182, threads)
+        for _ in range(3):
+            made.step(x=x)
+        found.append(made.numbers.array.tobytes())
+    assert found[0] == found[1] == found[2]
