@@ -12,9 +12,11 @@ from functools import lru_cache
 import numpy as np
 
 from tiedgraph.ir.types import Extent, Type
-from tiedgraph.ops.chain_kernels import CLEAR, GATHER, MINUS, PATHS, SLOPE, SUM, room, sum_room
+from tiedgraph.ops.chain_kernels import CLEAR, GATHER, MINUS, PATHS, SLOPE, room
 from tiedgraph.ops.lattice import NEVER, Chains, add_word_slopes, word_sum
 from tiedgraph.ops.odds import ODDS
+from tiedgraph.ops.prefix_tree import TREE, tree
+from tiedgraph.ops.prefix_tree import room as tree_room
 from tiedgraph.ops.rules import Array, Emitter, Implicit, Kernel, Op, OpError, bits
 from tiedgraph.ops.steps import ONE_NUMBER, scalar
 
@@ -140,12 +142,6 @@ def _rooms(emitter: Emitter) -> list[int]:
     return [first + i * size * emitter.lanes for i in range(attrs.variants)]
 
 
-def _sums(emitter: Emitter, total: int) -> None:
-    spare = emitter.scratch(sum_room(emitter.attrs)).offset
-    for which, place, more in _runs(emitter, -1, total):
-        emitter.call(SUM, *_operands(emitter, which, -1, spare), place, int(more))
-
-
 def _slopes(emitter: Emitter, label: int, total: int, sign: int) -> None:
     scores, attrs = emitter.input(0), emitter.attrs
     keeps = label >= 0 and attrs.variants <= KEPT
@@ -170,7 +166,16 @@ def _slopes(emitter: Emitter, label: int, total: int, sign: int) -> None:
 
 
 def _emit_scores(emitter: Emitter) -> None:
-    _sums(emitter, emitter.output().offset)
+    attrs: Chains = emitter.attrs
+    found = tree(attrs)
+    rows = (found.nodes, found.ways, found.ends, found.reached)
+    scores, odds = emitter.input(0), emitter.input(1)
+    emitter.call(
+        TREE, scores.offset, odds.offset, emitter.input(2).offset if attrs.timed else -1,
+        scores.shape[1], emitter.scratch(tree_room(attrs)).offset, emitter.output().offset,
+        attrs.words, attrs.loose, attrs.over,
+        *(number for table in rows for number in (table.ctypes.data, len(table))),
+    )  # fmt: skip
 
 
 def _emit_scores_backward(emitter: Emitter) -> None:

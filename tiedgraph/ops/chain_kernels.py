@@ -22,11 +22,6 @@ def room(attrs: Chains, steps: int) -> int:
     return (2 * steps + len(ROWS)) * attrs.longest + len(LINES) + 1 + steps
 
 
-def sum_room(attrs: Chains) -> int:
-    """Vectors that `SUM` takes."""
-    return 4 * attrs.longest + 1
-
-
 def _places() -> str:
     rows = [f"{name} = state + {i} * row" for i, name in enumerate(ROWS) if i]
     first = len(ROWS)
@@ -51,7 +46,7 @@ _GIVEN = f"""def kernel(activation, parameter, gradient, operand):
     if long >= 0:
         valid = load(activation, long)
 """
-_UNTIL = """    store(activation, spare, valid)
+UNTIL = """    store(activation, spare, valid)
     until = 1
     for lane in range(LANES):
         until = max(until, int(activation[spare + lane]))
@@ -59,7 +54,7 @@ _UNTIL = """    store(activation, spare, valid)
 _HEAD = f"""{_GIVEN}    own, to = operand[13], operand[13] + steps * row
     state = to + steps * row
 {_places()}    peaks = spare + 2 * LANES
-{_UNTIL}"""
+{UNTIL}"""
 
 # How many positions the longest chain of this tile has.
 _REACH = """    reach = 1
@@ -68,22 +63,19 @@ _REACH = """    reach = 1
 """
 
 
-def _lines(indent: int, *parts: str) -> str:
+def lines(indent: int, *parts: str) -> str:
     return "".join(textwrap.indent(part, " " * indent) for part in parts)
 
 
-# Log probabilities of the moves from position s, of log odds v of staying and w of skipping, in n
-# positions.
-_MOVES = f"""small = log(1.0 + exp(minimum(v, -v)))
+# Log probabilities of the moves from position s, of log odds v of staying and w of skipping; v is
+# then that of going on to the next one.
+MOVES = """small = log(1.0 + exp(minimum(v, -v)))
 store(activation, held + s * LANES, minimum(v, zero) - small)
 v = minimum(-v, zero) - small
 if over > 0:
     small = log(1.0 + exp(minimum(w, -w)))
     store(activation, leap + s * LANES, v + minimum(w, zero) - small)
     v = v + minimum(-w, zero) - small
-if loose > 0:
-    v = select(n == s + loose + 1, v + {HALF!r}, v)
-store(activation, left + s * LANES, v)
 """
 
 # Brings states, moves and scores of each lane's pronunciation into order.
@@ -119,8 +111,11 @@ GATHER = Kernel(
         v = load(activation, held + s * LANES)
         w = load(activation, leap + s * LANES)
 """
-    + _lines(8, _MOVES)
-    + """    for t in range(until):
+    + lines(8, MOVES)
+    + f"""        if loose > 0:
+            v = select(n == s + loose + 1, v + {HALF!r}, v)
+        store(activation, left + s * LANES, v)
+    for t in range(until):
         for s in range(reach):
             at = own + t * row + s * LANES
             if label >= 0:
@@ -198,73 +193,6 @@ PATHS = Kernel(
     if operand[15]:
         w = load(activation, operand[14])
     v = log_add(v, w)
-    store(activation, operand[14], v)
-""",
-)
-
-# The same for one pronunciation of all lanes, which keeps nothing: positions from the last to the
-# first, in place.
-SUM = Kernel(
-    "chain_sum",
-    _GIVEN
-    + """    to = operand[13]
-    held, left, leap, spare = to + row, to + 2 * row, to + 3 * row, to + 4 * row
-"""
-    + _UNTIL
-    + """    at = which * entries
-    positions = table[at]
-    n = broadcast(positions)
-    for s in range(positions):
-        v = load(activation, odds + table[at + 2 + s] * LANES)
-        w = never
-        if table[at + 2 + longest + s] >= 0:
-            w = load(activation, odds + table[at + 2 + longest + s] * LANES)
-"""
-    + _lines(8, _MOVES)
-    + f"""        store(activation, to + s * LANES, never)
-    total, part, top, ended = zero, zero, zero, never
-    for t in range(until):
-        peak = select(top > {NEVER / 10!r}, top, zero)
-        part = select(valid > t, part + peak, part)
-        if t % 64 == 63:
-            total = total + part
-            part = zero
-        top = never
-        for back in range(positions):
-            s = positions - 1 - back
-            e = load(activation, x + (table[at + 2 + s] * steps + t) * LANES) - peak
-            if t == 0:
-                v = never
-                if s == 0 or (loose > 0 and s == loose):
-                    v = e
-                    if loose > 0:
-                        v = v + {HALF!r}
-            else:
-                v = load(activation, to + s * LANES) + load(activation, held + s * LANES)
-                if s > 0:
-                    w = load(activation, to + (s - 1) * LANES)
-                    w = w + load(activation, left + (s - 1) * LANES)
-                    v = log_add(v, w)
-                if over > 0 and s >= over:
-                    w = load(activation, to + (s - over) * LANES)
-                    w = w + load(activation, leap + (s - over) * LANES)
-                    v = log_add(v, w)
-                v = maximum(v + e, never)
-            store(activation, to + s * LANES, v)
-            top = maximum(top, v)
-        if t + 1 == until or long >= 0:
-            s = positions - 1
-            v = load(activation, to + s * LANES) + load(activation, left + s * LANES)
-            if loose > 0:
-                s = s - loose
-                w = load(activation, to + s * LANES) + load(activation, left + s * LANES)
-                v = log_add(v, w)
-            ended = select(valid == t + 1, v, ended)
-    v = ended + (total + part) + number(table, at + 1)
-    v = maximum(v, never)
-    if operand[15]:
-        w = load(activation, operand[14])
-        v = log_add(v, w)
     store(activation, operand[14], v)
 """,
 )

@@ -97,7 +97,8 @@ def statistics_of(mixtures: int, size: int) -> int:
 
 
 def _keeps(
-    attrs: Gaussian | Gaussians, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    attrs: Gaussian | Gaussians, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]
+) -> int:
     """Densities of the components, which for one Gaussian are the output."""
     return attrs.mixtures * output[0] * output[1] if attrs.mixtures > 1 else 0
 
@@ -167,7 +168,8 @@ def _emit_backward(emitter: Emitter) -> None:
 
 
 def _flops(
-    attrs: Gaussian | Gaussians, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    attrs: Gaussian | Gaussians, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]
+) -> int:
     size, steps = inputs[0]
     return output[0] * attrs.mixtures * steps * (4 * size + 10)
 
@@ -202,7 +204,7 @@ GAUSSIAN = Op(
 
 @dataclass(frozen=True)
 class Gaussians:
-    """mixtures: as of each; members: the nodes that are joined, whose statistics have their names."""
+    """mixtures: of each; members: the nodes that are joined, whose statistics have their names."""
 
     mixtures: int = hidden(1)
     members: tuple[str, ...] = hidden(())

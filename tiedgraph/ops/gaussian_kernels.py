@@ -74,9 +74,7 @@ def _block(count: int) -> str:
     for i in indices:
         lines.append(f"    v = load(activation, at + {i} * LANES) - mean")
         lines.append(f"    s{i} = fma(v * v, half, s{i})")
-    lines += [
-        f"store(activation, parts + c * row + place + {i} * LANES, s{i})" for i in indices
-    ]
+    lines += [f"store(activation, parts + c * row + place + {i} * LANES, s{i})" for i in indices]
     return "\n".join(f"                {line}" for line in lines)
 
 
@@ -195,7 +193,8 @@ SLOPE = Kernel(
                         for k in range(found):
                             at = d * row + int(activation[known + k])
                             v = (mean - load(activation, x + at)) * inverse
-                            v = fma(v, load(activation, share + k * LANES), load(activation, target + at))
+                            r = load(activation, share + k * LANES)
+                            v = fma(v, r, load(activation, target + at))
                             store(activation, target + at, v)
         counts += mixtures * (1 + 2 * size)
 """,

@@ -179,7 +179,7 @@ class Estimator:
         self, total: Array, places: Mapping[tuple[str, str], tuple[int, int]], samples: int
     ) -> None:
         """Adds the statistics of a batch, which are those of its mean loss, so negative."""
-        if self._places is not places:
+        if self._places != places:
             self._places, self._index = places, self._found(places)
         self._gathered -= samples * total[self._index].astype(np.float64)
 
