@@ -56,10 +56,23 @@ _HEAD = f"""{_GIVEN}    own, to = operand[13], operand[13] + steps * row
 {_places()}    peaks = spare + 2 * LANES
 {UNTIL}"""
 
-# How many positions the longest chain of this tile has.
+# How many positions the longest chain of this tile has; and the band of those that can be reached
+# at step t and from which an end can be reached: from `lowest + t * hop` on, and below
+# `loose + 1 + t * hop`.
 _REACH = """    reach = 1
     for lane in range(LANES):
         reach = max(reach, int(activation[count + lane]))
+    hop = max(1, over)
+    lowest = reach
+    for lane in range(LANES):
+        positions = int(activation[count + lane])
+        if positions > 0:
+            steps_left = int(activation[spare + lane]) - 1
+            lowest = min(lowest, positions - 1 - loose - steps_left * hop)
+"""
+# The steps at which position s is in the band.
+_STEPS = """begin = max(0, (s - loose + hop - 1) // hop)
+finish = min(until, (s - lowest) // hop + 1)
 """
 
 
@@ -115,18 +128,24 @@ GATHER = Kernel(
     + f"""        if loose > 0:
             v = select(n == s + loose + 1, v + {HALF!r}, v)
         store(activation, left + s * LANES, v)
-    for t in range(until):
-        for s in range(reach):
-            at = own + t * row + s * LANES
-            if label >= 0:
-                for lane in range(LANES):
+    for s in range(reach):
+"""
+    + lines(8, _STEPS)
+    + f"""        at = own + s * LANES
+        if label >= 0:
+            for lane in range(LANES):
+                if s < int(activation[count + lane]):
                     u = int(activation[state + s * LANES + lane])
-                    activation[at + lane] = activation[x + (u * steps + t) * LANES + lane]
-                v = select(n > s, load(activation, at), never)
-            else:
-                u = table[which * entries + 2 + s]
-                v = load(activation, x + (u * steps + t) * LANES)
-            store(activation, at, v)
+                    place = x + u * steps * LANES + lane
+                    for t in range(begin, finish):
+                        activation[at + t * row + lane] = activation[place + t * LANES]
+                else:
+                    for t in range(begin, finish):
+                        activation[at + t * row + lane] = {NEVER!r}
+        else:
+            place = x + table[which * entries + 2 + s] * steps * LANES
+            for t in range(begin, finish):
+                store(activation, at + t * row, load(activation, place + t * LANES))
 """,
 )
 
@@ -137,7 +156,7 @@ PATHS = Kernel(
     _HEAD
     + _REACH
     + f"""    total, part, top, peak = zero, zero, never, zero
-    for s in range(reach):
+    for s in range(min(reach, loose + 1)):
         v = load(activation, own + s * LANES)
         if s == 0 or (loose > 0 and s == loose):
             if loose > 0:
@@ -155,9 +174,15 @@ PATHS = Kernel(
         now = to + t * row
         past = now - row
         before = never
+        low, high = max(0, lowest + t * hop), min(reach, loose + 1 + t * hop)
         if t > 0:
             top = never
-            for s in range(reach):
+            for s in range(min(reach, loose + 1 + (t - 1) * hop), high):
+                store(activation, past + s * LANES, never)
+            if low > 0:
+                at = (low - 1) * LANES
+                before = load(activation, past + at) + load(activation, left + at)
+            for s in range(low, high):
                 w = before
                 v = load(activation, past + s * LANES)
                 before = v + load(activation, left + s * LANES)
@@ -176,10 +201,13 @@ PATHS = Kernel(
     for lane in range(LANES):
         t = max(int(activation[spare + lane]) - 1, 0)
         n = max(int(activation[count + lane]), 1)
+        high = loose + 1 + t * hop
         s = (n - 1) * LANES + lane
-        activation[spare + lane] = activation[to + t * row + s] + activation[left + s]
+        activation[spare + lane] = {NEVER!r}
+        if n - 1 < high:
+            activation[spare + lane] = activation[to + t * row + s] + activation[left + s]
         activation[whole + lane] = {NEVER!r}
-        if loose > 0 and n > loose:
+        if loose > 0 and n > loose and n - 1 - loose < high:
             s = s - loose * LANES
             activation[whole + lane] = activation[to + t * row + s] + activation[left + s]
     v = load(activation, spare)
@@ -240,7 +268,7 @@ SLOPE = Kernel(
         t = until - 1 - back
         goes_on, ends = valid > t + 1, valid == t + 1
         peak = load(activation, peaks + t * LANES)
-        for s in range(reach):
+        for s in range(max(0, lowest + t * hop), min(reach, loose + 1 + t * hop)):
             at = s * LANES
             past = load(activation, to + t * row + at) - likely
             leave = load(activation, left + at)
@@ -268,20 +296,25 @@ SLOPE = Kernel(
                 v = log_add(v, w)
             v = v + (load(activation, own + t * row + at) - peak)
             store(activation, ahead + at, maximum(v, never))
-            if of_scores >= 0:
-                visits = share * visits
-                if label >= 0:
-                    store(activation, spare, visits)
-                    for lane in range(LANES):
-                        u = int(activation[state + at + lane])
-                        place = of_scores + (u * steps + t) * LANES + lane
-                        activation[place] += activation[spare + lane]
-                elif s < table[which * entries]:
-                    u = table[which * entries + 2 + s]
-                    place = of_scores + (u * steps + t) * LANES
-                    store(activation, place, load(activation, place) + visits)
+            store(activation, own + t * row + at, share * visits)
     for s in range(reach):
         at = s * LANES
+"""
+    + lines(8, _STEPS)
+    + """        if of_scores < 0:
+            finish = begin
+        if label >= 0:
+            for lane in range(LANES):
+                if s < int(activation[count + lane]):
+                    u = int(activation[state + at + lane])
+                    place = of_scores + u * steps * LANES + lane
+                    for t in range(begin, finish):
+                        activation[place + t * LANES] += activation[own + t * row + at + lane]
+        else:
+            place = of_scores + table[which * entries + 2 + s] * steps * LANES
+            for t in range(begin, finish):
+                v = load(activation, own + t * row + at)
+                store(activation, place + t * LANES, load(activation, place + t * LANES) + v)
         stay = share * load(activation, stays + at)
         leave = share * load(activation, leaves + at)
         skip = share * load(activation, leaps + at)

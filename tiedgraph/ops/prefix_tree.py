@@ -16,6 +16,7 @@ from tiedgraph.ops.lattice import HALF, NEVER, Chains
 from tiedgraph.ops.rules import Array, Kernel, bits
 
 NODE, WAY, END = 6, 3, 6  # numbers in a row of each table
+BLOCK = 4  # frames whose scores are put side by side at a time
 
 
 @dataclass(frozen=True)
@@ -81,16 +82,16 @@ def tree(attrs: Chains) -> Tree:
     return Tree(table, kinds, finals, reached)
 
 
-def room(attrs: Chains) -> int:
+def room(attrs: Chains, states: int) -> int:
     """Vectors that `TREE` takes."""
     found = tree(attrs)
-    return len(found.nodes) + 3 * len(found.ways) + len(found.ends) + 1
+    return len(found.nodes) + 3 * len(found.ways) + len(found.ends) + BLOCK * states + 1
 
 
 # Operands: scores, log odds, lengths (-1: whole), steps, room, the output, words, loose and over;
-# the four tables and how many rows they have. Nodes are computed from the last to the first, in
-# place; at step t none is reached that is too deep. The largest sum of the step before is taken off
-# each step.
+# the four tables and how many rows they have; states. The scores of a few frames are put side by
+# side; then nodes are computed from the last to the first, in place. At step t none is reached that
+# is too deep. The largest sum of the step before is taken off each step.
 TREE = Kernel(
     "chain_tree",
     f"""def kernel(activation, parameter, gradient, operand):
@@ -99,10 +100,12 @@ TREE = Kernel(
     node, way = integers(operand[9]), integers(operand[11])
     end, reached = integers(operand[13]), integers(operand[15])
     nodes, ways, ends, depths = operand[10], operand[12], operand[14], operand[16]
+    states = operand[17]
     held = to + nodes * LANES
     left, leap = held + ways * LANES, held + 2 * ways * LANES
     ended = held + 3 * ways * LANES
-    spare = ended + ends * LANES
+    now = ended + ends * LANES
+    spare = now + {BLOCK} * states * LANES
     zero = broadcast(0.0)
     never = broadcast({NEVER!r})
     valid = broadcast(steps)
@@ -128,13 +131,20 @@ TREE = Kernel(
             total = total + part
             part = zero
         top = never
+        if t % {BLOCK} == 0:
+            wide = min({BLOCK}, steps - t)
+            for u in range(states):
+                for i in range(wide):
+                    v = load(activation, x + (u * steps + t + i) * LANES)
+                    store(activation, now + (i * states + u) * LANES, v)
+        frame = now + t % {BLOCK} * states * LANES
         if t == 0:
             for i in range(reached[loose]):
                 begins = node[{NODE} * i + 1] < 0
                 if loose > 0 and i >= reached[loose - 1]:
                     begins = True
                 if begins:
-                    v = load(activation, x + node[{NODE} * i] * steps * LANES)
+                    v = load(activation, frame + node[{NODE} * i] * LANES)
                     if loose > 0:
                         v = v + {HALF!r}
                     store(activation, to + i * LANES, v)
@@ -155,7 +165,7 @@ TREE = Kernel(
                 if node[at + 3] >= 0:
                     w = load(activation, to + node[at + 3] * LANES)
                     v = log_add(v, w + load(activation, leap + node[at + 4] * LANES))
-                e = load(activation, x + (node[at] * steps + t) * LANES) - peak
+                e = load(activation, frame + node[at] * LANES) - peak
                 v = maximum(v + e, never)
                 store(activation, to + i * LANES, v)
                 top = maximum(top, v)
