@@ -150,12 +150,14 @@ GATHER = Kernel(
 )
 
 # The sum over all ways; it goes to operand 14, added to what is there unless operand 15 is 0.
-# The largest of the step before is taken off each step, forwards here and backwards in SLOPE.
+# The largest of the step before is taken off each step, forwards here and backwards in SLOPE; of
+# those of a sample's own band, so that it does not matter what lies beside it.
 PATHS = Kernel(
     "chain_paths",
     _HEAD
     + _REACH
     + f"""    total, part, top, peak = zero, zero, never, zero
+    n = load(activation, count)
     for s in range(min(reach, loose + 1)):
         v = load(activation, own + s * LANES)
         if s == 0 or (loose > 0 and s == loose):
@@ -182,6 +184,7 @@ PATHS = Kernel(
             if low > 0:
                 at = (low - 1) * LANES
                 before = load(activation, past + at) + load(activation, left + at)
+            own_lowest = n - 1 - loose - (valid - 1 - t) * hop
             for s in range(low, high):
                 w = before
                 v = load(activation, past + s * LANES)
@@ -195,19 +198,19 @@ PATHS = Kernel(
                 v = v + (load(activation, own + t * row + s * LANES) - peak)
                 v = maximum(v, never)
                 store(activation, now + s * LANES, v)
-                top = maximum(top, v)
+                top = maximum(top, select(own_lowest <= s, v, never))
         peak = select(top > {NEVER / 10!r}, top, zero)
     store(activation, shift, total + part)
     for lane in range(LANES):
         t = max(int(activation[spare + lane]) - 1, 0)
-        n = max(int(activation[count + lane]), 1)
+        final = max(int(activation[count + lane]), 1) - 1
         high = loose + 1 + t * hop
-        s = (n - 1) * LANES + lane
+        s = final * LANES + lane
         activation[spare + lane] = {NEVER!r}
-        if n - 1 < high:
+        if final < high:
             activation[spare + lane] = activation[to + t * row + s] + activation[left + s]
         activation[whole + lane] = {NEVER!r}
-        if loose > 0 and n > loose and n - 1 - loose < high:
+        if loose > 0 and final >= loose and final - loose < high:
             s = s - loose * LANES
             activation[whole + lane] = activation[to + t * row + s] + activation[left + s]
     v = load(activation, spare)
