@@ -16,7 +16,7 @@ from tiedgraph.ops.lattice import HALF, NEVER, Chains
 from tiedgraph.ops.rules import Array, Kernel, bits
 
 NODE, WAY, END = 6, 3, 6  # numbers in a row of each table
-BLOCK = 4  # frames whose scores are put side by side at a time
+BLOCK = 4  # frames whose scores are put side by side, less the largest sum before them
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def room(attrs: Chains, states: int) -> int:
 # Operands: scores, log odds, lengths (-1: whole), steps, room, the output, words, loose and over;
 # the four tables and how many rows they have; states. The scores of a few frames are put side by
 # side; then nodes are computed from the last to the first, in place. At step t none is reached that
-# is too deep. The largest sum of the step before is taken off each step.
+# is too deep. The largest sum before a block is taken off its first step.
 TREE = Kernel(
     "chain_tree",
     f"""def kernel(activation, parameter, gradient, operand):
@@ -125,18 +125,21 @@ TREE = Kernel(
         store(activation, ended + i * LANES, never)
     total, part, top = zero, zero, zero
     for t in range(until):
-        peak = select(top > {NEVER / 10!r}, top, zero)
-        part = select(valid > t, part + peak, part)
-        if t % 64 == 63:
-            total = total + part
-            part = zero
-        top = never
         if t % {BLOCK} == 0:
+            peak = select(top > {NEVER / 10!r}, top, zero)
+            part = select(valid > t, part + peak, part)
             wide = min({BLOCK}, steps - t)
             for u in range(states):
                 for i in range(wide):
                     v = load(activation, x + (u * steps + t + i) * LANES)
+                    if i == 0:
+                        v = v - peak
                     store(activation, now + (i * states + u) * LANES, v)
+        if t % 64 == 63:
+            total = total + part
+            part = zero
+        marked = t % {BLOCK} == {BLOCK - 1}
+        top = never
         frame = now + t % {BLOCK} * states * LANES
         if t == 0:
             for i in range(reached[loose]):
@@ -148,7 +151,6 @@ TREE = Kernel(
                     if loose > 0:
                         v = v + {HALF!r}
                     store(activation, to + i * LANES, v)
-                    top = maximum(top, v)
         else:
             deep = loose + t
             if over > 1:
@@ -165,10 +167,10 @@ TREE = Kernel(
                 if node[at + 3] >= 0:
                     w = load(activation, to + node[at + 3] * LANES)
                     v = log_add(v, w + load(activation, leap + node[at + 4] * LANES))
-                e = load(activation, frame + node[at] * LANES) - peak
-                v = maximum(v + e, never)
+                v = v + load(activation, frame + node[at] * LANES)
                 store(activation, to + i * LANES, v)
-                top = maximum(top, v)
+                if marked:
+                    top = maximum(top, v)
         some = t + 1 == until
         for lane in range(LANES):
             if int(activation[spare + lane]) == t + 1:
