@@ -159,10 +159,10 @@ def _slopes(emitter: Emitter, label: int, total: int, sign: int) -> None:
     given = emitter.grad_output().offset
     for which, place, _ in _runs(emitter, label, total):
         operands = _operands(emitter, which, label, _rooms(emitter)[which] if keeps else spare)
-        if not keeps:
-            emitter.call(GATHER, *operands)
-            emitter.call(PATHS, *operands, last, 0)
         slope = given + (0 if label >= 0 else place - total)
+        if not keeps:
+            emitter.call(GATHER, *operands, last, 0, slope)
+            emitter.call(PATHS, *operands, last, 0, slope)
         emitter.call(SLOPE, *operands, place, 0, slope, sign, *places, moves)
 
 
@@ -191,8 +191,8 @@ def _emit_loss(emitter: Emitter) -> None:
     )
     for which, place, more in _runs(emitter, label, total):
         operands = _operands(emitter, which, label, _rooms(emitter)[which] if few else spare)
-        emitter.call(GATHER, *operands)
-        emitter.call(PATHS, *operands, place, int(more))
+        emitter.call(GATHER, *operands, place, int(more), -1)
+        emitter.call(PATHS, *operands, place, int(more), -1)
     emitter.call(MINUS, total, emitter.output().offset)
 
 

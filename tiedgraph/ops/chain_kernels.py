@@ -32,7 +32,12 @@ def _places() -> str:
 # Operands of all: the scores, log odds, the label (-1: one pronunciation for all lanes), which
 # variant of the label's word (or which pronunciation), both tables, words, variants, steps,
 # longest, loose, over, lengths (-1: whole), and room.
+# On the way back, the gradient of the word's log probability is at operand 16 (-1: on the way
+# there); where it is zero for the whole tile, as for words that are out of the question, nothing is
+# done.
 _GIVEN = f"""def kernel(activation, parameter, gradient, operand):
+    if operand[16] >= 0 and sum_lanes(absolute(load(activation, operand[16]))) == 0:
+        return
     x, odds, label, which = operand[0], operand[1], operand[2], operand[3]
     table, kinds = integers(operand[4]), integers(operand[5])
     words, variants = operand[6], operand[7]
@@ -245,8 +250,8 @@ CLEAR = Kernel(
 """,
 )
 
-# After GATHER and PATHS: the log probability of the word at operand 14, the gradient of the output
-# at 16, its sign at 17; gradients of scores and of odds at 18 and 19 (-1: not wanted), statistics
+# After GATHER and PATHS: the log probability of the word at operand 14, the sign of the gradient at
+# 17; gradients of scores and of odds at 18 and 19 (-1: not wanted), statistics
 # at 20: for each of the log odds, how often its move was made and how often it was not. All is
 # added.
 SLOPE = Kernel(
