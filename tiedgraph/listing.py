@@ -106,7 +106,8 @@ def _schedule(plan: Schedule) -> str:
     graph = plan.graph
     head = (
         f"schedule of {graph.name}: {plan.dtype}, {plan.lanes} lanes along {plan.lane_axis}, "
-        f"so {plan.lanes} samples a tile"
+        f"so {plan.lanes} samples a tile; {plan.registers.count} registers of "
+        f"{plan.registers.width} numbers"
     )
     rows: list[list[object]] = [["step", "does", "reads", "makes", ""]]
     for step, name in enumerate(plan.order):

@@ -20,6 +20,7 @@ from tiedgraph.codegen.tape import Tape
 from tiedgraph.gradients import random_batch
 from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ir.types import elements
+from tiedgraph.lanes.machine import registers
 from tiedgraph.model import Model
 from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Kernel
@@ -105,11 +106,11 @@ _STREAM = Kernel(
 
 def measure_machine(dtype: str) -> Machine:
     """The peaks of one thread."""
-    lanes = 64 // np.dtype(dtype).itemsize
+    lanes = registers(np.dtype(dtype).itemsize).width
     work = aligned((CHAINS + 1) * lanes, dtype)
     work += np.asarray(0.5, dtype)
     count = np.array([200_000], np.int64)
-    run = kernels.entry(_multiply_adds(), dtype)
+    run = kernels.entry(_multiply_adds(), dtype, lanes)
     spent = _median(lambda: run(address_of(work), 0, 0, address_of(count)), STEADY)
     rates = []
     for size in (NEAR, FAR):

@@ -16,6 +16,7 @@ from cases import Array, Lengths, Prepared
 
 from tiedgraph.codegen import kernels
 from tiedgraph.ir.types import bind
+from tiedgraph.lanes.machine import registers
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
 
 Row = tuple[Kernel | None, tuple[int, ...], bool, int]
@@ -45,6 +46,7 @@ class Tiles(Emitter):
         lanes = 64 // np.dtype(dtype).itemsize
         self.lanes = 1 if single else lanes
         self.widths = (lanes, lanes // 2, lanes // 4, 1) if single else (lanes,)
+        self.registers = registers(np.dtype(dtype).itemsize)
         self.epilogue = ()
         self.dtype = dtype
         self.accumulate = accumulate

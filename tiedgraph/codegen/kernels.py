@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import threading
 from functools import cache as cache_forever
 from functools import lru_cache, partial
@@ -22,6 +21,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from tiedgraph.codegen import cache
+from tiedgraph.lanes import machine
 from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.schedule import LANES
 
@@ -36,21 +36,12 @@ compiled_here = 0  # kernels that this process had to compile, for reports and t
 
 
 @lru_cache
-def _machine() -> tuple[str, str]:
-    """LLVM's name of the processor and its features; `TIEDGRAPH_CPU` names another, plainer one."""
-    if other := os.environ.get("TIEDGRAPH_CPU"):
-        return other, ""
-    features = llvm.get_host_cpu_features().flatten()
-    return llvm.get_host_cpu_name(), features
-
-
-@lru_cache
 def _toolchain() -> str:
     """Everything but the text that machine code depends on."""
     lanes = resources.files("tiedgraph.lanes")
     texts = [lanes.joinpath(name).read_text() for name in ("vector.py", "math.py")]
     versions = [metadata.version(name) for name in ("numba", "llvmlite")]
-    return hashlib.sha256(repr((versions, _machine(), texts, _PIPELINE)).encode()).hexdigest()
+    return hashlib.sha256(repr((versions, machine.processor(), texts, _PIPELINE)).encode()).hexdigest()
 
 
 _PIPELINE = 1  # counts up when this file changes what comes out of the same text
@@ -100,17 +91,7 @@ def _address(kernel: Kernel, dtype: str, lanes: int) -> int:
 @lru_cache
 def _engine() -> Any:
     """One loader for all kernels of the process."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = _target()
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-
-
-def _target() -> Any:
-    name, features = _machine()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=name, features=features, opt=3, reloc="default", codemodel="jitdefault", jit=True
-    )
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine.target())
 
 
 def _checked(kernel: Kernel) -> str:
@@ -123,8 +104,7 @@ def _compile(kernel: Kernel, dtype: str, lanes: int, name: str) -> bytes:
     global compiled_here
     module = module_of(kernel, dtype, lanes, name)
     compiled_here += 1
-    _engine()
-    return bytes(_target().emit_object(module))
+    return bytes(machine.target().emit_object(module))
 
 
 def module_of(kernel: Kernel, dtype: str, lanes: int, name: str) -> llvm.ModuleRef:

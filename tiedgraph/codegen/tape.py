@@ -82,6 +82,7 @@ class NodeEmitter(Emitter):
         self.attrs = node.attrs
         self.lanes = tape.schedule.lanes
         self.widths = tape.schedule.widths
+        self.registers = tape.schedule.registers
         self.epilogue = node.epilogue
 
     def _buffer(self, value: str) -> Buffer:

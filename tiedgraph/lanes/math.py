@@ -35,12 +35,10 @@ class Format:
     high, low: log(2) in two parts; multiples of `high` by any exponent are exact.
     largest, smallest: arguments beyond which exp overflows, and is zero.
     exponential: q in exp(r) = 1 + r + r^2 q(r), for |r| <= log(2) / 2.
-    tanh_near: q in tanh(x) = x + x^3 q(x^2), for |x| <= TANH_NEAR.
-    tanh_far: q in exp(2 r) = q(r), for |r| <= log(2) / 4.
     logarithm: q in log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2), for |s| <= 3 - sqrt(8).
     erf_near: q in erf(x) = x + x q(x^2), for |x| <= 1.
     erf_far: q in erf(x) = 1 - exp(-q(x)), from 1 to `erf_end`, where erf is 1.
-    tanh_end: from there on tanh is 1.
+    tanh_end: where |2 x| is larger, tanh is 1.
     addend_end: from there on log(1 + exp(-x)) is nothing beside a number of the size of 1.
     addend_exp, addend_log: exp(r) = q(r) for |r| <= log(2) / 2, and q in log(1 + x) = x q(x) for x
       from 0 to 1, for an absolute error; none where exp and log themselves serve.
@@ -54,8 +52,6 @@ class Format:
     largest: float
     smallest: float
     exponential: Sequence[float]
-    tanh_near: Sequence[float]
-    tanh_far: Sequence[float]
     logarithm: Sequence[float]
     erf_near: Sequence[float]
     erf_far: Sequence[float]
@@ -81,21 +77,6 @@ SINGLE = Format(
         0.008368724025785923,
         0.0013813964324072003,
     ),
-    tanh_near=(  # 2^-27.7
-        -0.3333328068256378,
-        0.13331405818462372,
-        -0.05373651534318924,
-        0.02062816731631756,
-        -0.005692296661436558,
-    ),
-    tanh_far=(  # 2^-23.2, of which a third at most reaches the result
-        1.0,
-        2.0,
-        1.999969244003296,
-        1.3333693742752075,
-        0.6702451109886169,
-        0.26599088311195374,
-    ),
     logarithm=(0.6666677594184875, 0.3997757136821747, 0.2987132966518402),  # 2^-29.1
     erf_near=(  # 2^-29.5
         0.12837916612625122,
@@ -116,7 +97,7 @@ SINGLE = Format(
         -0.0001863792713265866,
     ),
     erf_end=3.95,
-    tanh_end=9.5,
+    tanh_end=19.0,
     addend_end=18.0,
     addend_exp=(  # 2^-23.7
         1.0000001192092896,
@@ -158,33 +139,6 @@ DOUBLE = Format(
         2.755758963079746e-06,
         2.7630258670564607e-07,
         2.499895527656927e-08,
-    ),
-    tanh_near=(  # 2^-55.7
-        -0.33333333333332854,
-        0.13333333333262098,
-        -0.05396825393127022,
-        0.021869487576142533,
-        -0.008863221003167462,
-        0.0035919891775962917,
-        -0.0014549588952136123,
-        0.0005863165910532371,
-        -0.00022856430428822374,
-        7.714446376780333e-05,
-        -1.6072613545507532e-05,
-    ),
-    tanh_far=(  # 2^-55.3
-        1.0,
-        2.0,
-        2.000000000000007,
-        1.333333333333293,
-        0.6666666666638732,
-        0.2666666666739754,
-        0.08888888928902675,
-        0.02539682486804084,
-        0.00634918049800248,
-        0.0014109504595010136,
-        0.000282955449729145,
-        5.1186168667299495e-05,
     ),
     logarithm=(  # 2^-57.9
         0.6666666666666735,
@@ -232,13 +186,12 @@ DOUBLE = Format(
         -1.049651360178542e-12,
     ),
     erf_end=5.95,
-    tanh_end=20.0,
+    tanh_end=40.0,
     addend_end=40.0,
 )
 
 LOG_2 = 0.6931471805599453
 LOG2_E = 1.4426950408889634
-TANH_NEAR = 0.625
 ROOT_HALF = 0.7071067811865476
 INFINITY = float("inf")
 NAN = float("nan")
@@ -433,13 +386,16 @@ def _make_log1p(x: Value) -> Value:
 
 
 def _make_tanh(x: Value) -> Value:
-    a = abs(x).at_most(x.format.tanh_end)
-    z = a * a
-    near = fma(polynomial(x.format.tanh_near, z), a * z, a)
-    shifted = fma(2.0 * LOG2_E, a, _magic(x))
-    r = fma(-0.5 * LOG_2, shifted - _magic(x), a)
-    far = x.of(1.0) - x.of(2.0) / (_scaled(polynomial(x.format.tanh_far, r), shifted) + 1.0)
-    return x.select(a.is_(">", TANH_NEAR), far, near).with_sign_of(x)
+    """e / (e + 2) with e = exp(2 |x|) - 1, and what rounding took from the sum and the quotient."""
+    r, shifted = _reduced((abs(x) * 2.0).at_most(x.format.tanh_end))
+    power = _scaled(x.of(1.0), shifted)
+    e = fma(power, _exp_minus_1(r), power - 1.0)
+    below = e + 2.0
+    lost = e - (below - 2.0)
+    inverse = x.of(1.0) / below
+    y = e * inverse
+    left = fma(-y, lost, fma(-y, below, e))
+    return fma(left, inverse, y).with_sign_of(x)
 
 
 def _make_sigmoid(x: Value) -> Value:

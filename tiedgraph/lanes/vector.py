@@ -253,6 +253,32 @@ def _make_lanes_from(lane: LaneType) -> Any:
     return lanes_from
 
 
+def _shuffled(doc: str, pick: Callable[[int], list[int]]) -> Any:
+    """Some numbers of two vectors; `pick` tells which of both behind each other, of so many."""
+
+    @intrinsic
+    def function(typing: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = ir.VectorType(INT32, a.lanes)
+            return builder.shuffle_vector(*args, ir.Constant(kind, pick(a.lanes)))
+
+        return a(a, a), codegen
+
+    function.__doc__ = doc
+    return function
+
+
+evens = _shuffled("Every second number, from the first on.", lambda n: list(range(0, 2 * n, 2)))
+odds = _shuffled("Every second number, from the second on.", lambda n: list(range(1, 2 * n, 2)))
+zip_low = _shuffled(
+    "The first half of a0, b0, a1, b1, ...", lambda n: [k // 2 + k % 2 * n for k in range(n)]
+)
+zip_high = _shuffled(
+    "The second half of a0, b0, a1, b1, ...",
+    lambda n: [k // 2 + k % 2 * n for k in range(n, 2 * n)],
+)
+
+
 @intrinsic
 def sum_lanes(typing: Any, x: Any) -> Any:
     """The sum over the lanes by a fixed pairwise tree, a scalar."""
@@ -536,6 +562,10 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "select": select,
         "lanes_from": _make_lanes_from(lane),
         "sum_lanes": sum_lanes,
+        "evens": evens,
+        "odds": odds,
+        "zip_low": zip_low,
+        "zip_high": zip_high,
         "transpose": _make_transpose(lane),
         "ITEM": lane.element.bitwidth // 8,
         "addressed": addressed,

@@ -16,6 +16,7 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
+from tiedgraph.lanes.machine import Registers
 from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
 from tiedgraph.ops.rules import (
     Array,
@@ -348,8 +349,9 @@ def input_gradient_kernel(columns: int, wide: int) -> Kernel:
     """dx[i, r, c + kx] += sum of w[o, i, ky, kx] d[o, r - ky, c], without a zero around d.
 
     `columns` of d at a time, each with its whole window of `wide` numbers, so that the sums of
-    columns + wide - 1 inputs stay in registers over outputs and window rows. operand: for the first
-    wide - 1 of them whether they are added to what is there; for the others likewise.
+    columns + wide - 1 inputs stay in registers over outputs and window rows. Operands behind the
+    strides: rows of d, for the first wide - 1 inputs whether they are added to what is there, for
+    the others likewise, and how far columns are apart.
     """
     spread = range(columns + wide - 1)
     text = [
@@ -358,15 +360,15 @@ def input_gradient_kernel(columns: int, wide: int) -> Kernel:
         "    inputs, rows, outputs, high = operand[3], operand[4], operand[5], operand[6]",
         "    wo, wi, wy, wx = operand[7], operand[8], operand[9], operand[10]",
         "    xi, xr, do, dr = operand[11], operand[12], operand[13], operand[14]",
-        "    made, add_first, add_rest = operand[15], operand[16], operand[17]",
+        "    made, add_first, add_rest, step = operand[15], operand[16], operand[17], operand[18]",
         "    for i in range(inputs):",
         "        for r in range(rows):",
         "            at = x + i * xi + r * xr",
         *(f"            s{c} = broadcast(0.0)" for c in spread),
         "            if add_first:",
-        *(f"                s{c} = load(activation, at + {c} * LANES)" for c in spread[: wide - 1]),
+        *(f"                s{c} = load(activation, at + {c} * step)" for c in spread[: wide - 1]),
         "            if add_rest:",
-        *(f"                s{c} = load(activation, at + {c} * LANES)" for c in spread[wide - 1 :]),
+        *(f"                s{c} = load(activation, at + {c} * step)" for c in spread[wide - 1 :]),
         "            for ky in range(max(0, r - made + 1), min(high, r + 1)):",
         "                given = d + (r - ky) * dr",
         "                weight = w + i * wi + ky * wy",
@@ -377,10 +379,10 @@ def input_gradient_kernel(columns: int, wide: int) -> Kernel:
         ),
     ]
     for c in range(columns):
-        text.append(f"                    v = load(activation, given + {c} * LANES)")
+        text.append(f"                    v = load(activation, given + {c} * step)")
         text += [f"                    s{c + k} = fma(v, w{k}, s{c + k})" for k in range(wide)]
     text += ["                    given += do", "                    weight += wo"]
-    text += [f"            store(activation, at + {c} * LANES, s{c})" for c in spread]
+    text += [f"            store(activation, at + {c} * step, s{c})" for c in spread]
     return Kernel(f"input_gradient_{columns}_{wide}", "\n".join(text) + "\n")
 
 
@@ -475,8 +477,8 @@ def _padded(emitter: Emitter, frame: Frame, given: Buffer) -> Buffer:
     return _spread(emitter, given, frame.sizes, (target[0], target[1]), frame.before, (1, 1))
 
 
-# Register tiles (outputs, columns) that keep their sums, inputs and weights in 32 registers. They
-# are few, so that another model finds them compiled.
+# Register tiles (outputs, columns): few, so that another model finds them compiled. Those count
+# whose sums, inputs and one weight fit the registers.
 TILES = (
     (4, 5),
     (5, 5),
@@ -485,7 +487,13 @@ TILES = (
     (4, 4),
     (8, 2),
     (8, 1),
+    (6, 2),
+    (5, 2),
+    (4, 3),
+    (6, 1),
+    (5, 1),
     (2, 4),
+    (2, 2),
     (4, 1),
     (1, 8),
     (1, 4),
@@ -494,17 +502,23 @@ TILES = (
 )
 
 
-def choose_tile(outputs: int, columns: int) -> tuple[int, int]:
+def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) -> tuple[int, int]:
     """The tile that fits and covers the plane most cheaply.
 
     A register tile costs its multiply-adds, but at least their latency, and a little for its loads.
     """
+    each = registers.each(lanes)
+
+    def fits(tile: tuple[int, int]) -> bool:
+        o, c = tile
+        room = registers.hold(o * c + c, lanes) or tile == (1, 1)
+        return o <= outputs and c <= columns and room
 
     def cost(tile: tuple[int, int]) -> float:
         o, c = tile
-        return (max(o * c, 6) + (o + c) / 4) * -(-outputs // o) * -(-columns // c)
+        return (max(each * o * c, 8) + (o + each * c) / 4) * -(-outputs // o) * -(-columns // c)
 
-    return min((t for t in TILES if t[0] <= outputs and t[1] <= columns), key=cost)
+    return min(filter(fits, TILES), key=cost)
 
 
 def vectors_along(
@@ -550,7 +564,7 @@ def windows(
         # Where one vector holds all columns, rows are what a register tile has several of.
         along = [(vectors, stride[1] * width, width * (yc // lanes)), (rows, plane[1], yr)]
         tiled, (looped, xr, step) = along if vectors > 1 else along[::-1]
-        o_best, c_best = choose_tile(many, tiled[0])
+        o_best, c_best = choose_tile(many, tiled[0], emitter.registers, width)
         for o, o_length, o_tile in covered(many, (o_best, 1), add):
             for c, c_length, c_tile in covered(tiled[0], (c_best, 1), add):
                 emitter.call(
@@ -658,7 +672,7 @@ def emit_backward(emitter: Emitter) -> None:
 
 
 WIDEST = 7  # windows whose sums, with four columns, stay in registers
-COLUMNS = (10, 8, 4, 2, 1)
+COLUMNS = (10, 8, 6, 5, 4, 2, 1)
 
 
 def _scatters(emitter: Emitter, frame: Frame) -> bool:
@@ -688,18 +702,28 @@ def _scatter(
     (_, rows, columns), (_, made, across) = frame.sizes, frame.output
     x = into.offset + group * per_in * rows * columns * lanes
     d = grad.offset + group * per_out * made * across * lanes
-    for begin, length, tile in split(across, COLUMNS if frame.window[1] <= 5 else COLUMNS[1:]):
-        for first in range(begin, begin + length, tile):
-            emitter.call(
-                input_gradient_kernel(tile, frame.window[1]),
-                *(x + first * lanes, d + first * lanes),
-                weight[0] + group * per_out * weight[1][0],
-                *(per_in, rows, per_out, frame.window[0]),
-                *weight[1],
-                *(rows * columns * lanes, columns * lanes),
-                *(made * across * lanes, across * lanes, made),
-                *(int(add or first > 0), int(add)),
-            )
+    # A tile's lanes are taken by as many as a register holds.
+    width = min(lanes, emitter.registers.width)
+    for begin, length, tile in split(across, _columns(emitter, frame.window[1], width)):
+        for at in range(begin * lanes, (begin + length) * lanes, tile * lanes):
+            for first in range(at, at + lanes, width):
+                emitter.call(
+                    input_gradient_kernel(tile, frame.window[1]),
+                    *(x + first, d + first),
+                    weight[0] + group * per_out * weight[1][0],
+                    *(per_in, rows, per_out, frame.window[0]),
+                    *weight[1],
+                    *(rows * columns * lanes, columns * lanes),
+                    *(made * across * lanes, across * lanes, made),
+                    *(int(add or at > 0), int(add), lanes),
+                    lanes=width,
+                )
+
+
+def _columns(emitter: Emitter, wide: int, lanes: int) -> tuple[int, ...]:
+    """How many columns at once keep their sums and the window's numbers in registers."""
+    fits = [c for c in COLUMNS if emitter.registers.hold(c + wide - 1, lanes, wide + 1)]
+    return (*fits, 1) if 1 not in fits else tuple(fits)
 
 
 class _Phase(NamedTuple):
@@ -788,11 +812,19 @@ def _phases(
                 )
 
 
-def gradient_tile(outputs: int, channels: int, wide: int) -> tuple[int, int, int]:
-    """Tile of outputs, channels and window columns, for at most 24 sums in registers."""
+def gradient_tile(
+    outputs: int, channels: int, wide: int, registers: Registers, lanes: int
+) -> tuple[int, int, int]:
+    """Tile of outputs, channels and window columns, whose sums and inputs fit the registers."""
+    few = 6 if registers.hold(24, lanes) else 4  # inputs, where several outputs are to fit too
     k = next(k for k in (7, 5, 4, 3, 2, 1) if wide % k == 0)
-    i = next(i for i in (4, 2, 1) if i == 1 or (i * k <= 6 and i <= channels))
-    fitting = [o for o in (4, 3, 2, 1) if o * i * k <= 24 and o <= outputs] or [1]
+    i = next(i for i in (4, 2, 1) if i == 1 or (i * k <= few and i <= channels))
+    room = registers.each(lanes)
+    fitting = [
+        o
+        for o in (4, 3, 2, 1)
+        if registers.hold((o + 1) * i * k, lanes, room) and o <= outputs
+    ] or [1]
     return min(fitting, key=lambda o: (-(-outputs // o) * (o + 0.5), -o)), i, k
 
 
@@ -837,11 +869,13 @@ def add_window_products(
     many, out_rows, out_columns = extents
     inputs, rows, columns = x.shape
     at, strides = weight
-    tile = gradient_tile(many, inputs, window[1])
-    vectors, width, rest = out_columns, lanes, 0
-    if lanes == 1 and stride[1] == 1:
-        width = next(width for width in emitter.widths if width <= out_columns)
-        vectors, rest = divmod(out_columns, width)
+    vectors, width, rest, numbers = out_columns, lanes, 0, out_columns * lanes
+    if stride[1] == 1:
+        # Numbers of neighbouring columns lie in order; so many are summed as a register holds.
+        width = next(w for w in emitter.widths if w <= numbers)
+        width = min(width, emitter.registers.width)
+        vectors, rest = divmod(numbers, width)
+    tile = gradient_tile(many, inputs, window[1], emitter.registers, width)
     emitter.call(
         window_gradient_kernel(*tile),
         *(x.offset, d.offset, at),
@@ -851,7 +885,7 @@ def add_window_products(
         *(rows * columns * lanes, stride[0] * columns * lanes, dilation[0] * columns * lanes),
         *(stride[1] * width, dilation[1] * lanes),
         *(d.shape[1] * d.shape[2] * lanes, d.shape[2] * lanes),
-        *((out_columns - width, width - rest) if rest else (0, 0)),
+        *((numbers - width, width - rest) if rest else (0, 0)),
         lanes=width,
     )
 

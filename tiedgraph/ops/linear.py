@@ -280,9 +280,15 @@ SUM_LANES = Kernel(
 )
 
 
-ROW_TILES = (8, 4, 2, 1)
+ROW_TILES = (8, 6, 4, 2, 1)
 DOT_TILES = (4, 1)
 SUM_TILES = (8, 4, 2, 1)
+
+
+def fitting(emitter: Emitter, tiles: Sequence[int], lanes: int) -> tuple[int, ...]:
+    """Tiles whose sums fit the registers beside an input and a weight."""
+    held = emitter.registers
+    return tuple(tile for tile in tiles if tile == 1 or held.hold(tile + 1, lanes))
 
 
 def reaching(count: int, widths: Sequence[int], add: bool) -> list[tuple[int, int, int]]:
@@ -325,7 +331,7 @@ def multiply(
         if epilogue:
             each_number(emitter, forward_kernel(epilogue), (y.offset, y.offset), rows)
         return
-    for first, length, tile in covered(rows, ROW_TILES, add):
+    for first, length, tile in covered(rows, fitting(emitter, ROW_TILES, emitter.lanes), add):
         emitter.call(
             matrix_kernel(tile, epilogue),
             x.offset,
@@ -365,7 +371,7 @@ def _multiply_one(
             )
         return
     for first, vectors, width in reaching(rows, emitter.widths, add):
-        for v, length, tile in covered(vectors, SUM_TILES, add):
+        for v, length, tile in covered(vectors, fitting(emitter, SUM_TILES, width), add):
             here = first + v * width
             emitter.call(
                 columns_kernel(tile),
@@ -392,7 +398,7 @@ def add_outer(emitter: Emitter, a: Buffer, b: Buffer, target: ParamBuffer) -> No
         return
     width = -(-columns // emitter.lanes) * emitter.lanes
     turned = emitter.scratch(width + max(ROW_TILES))
-    tile = next(tile for tile in ROW_TILES if tile <= rows)
+    tile = next(tile for tile in fitting(emitter, ROW_TILES, emitter.lanes) if tile <= rows)
     emitter.call(
         outer_kernel(tile),
         a.offset,

@@ -13,11 +13,22 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type, elements
+from tiedgraph.ops import pairs
 from tiedgraph.ops.axes import fixed
 from tiedgraph.ops.copying import FILL_ZERO
 from tiedgraph.ops.linear import add_sums
 from tiedgraph.ops.pointwise import apply
-from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, OpError, ParamSpec, setting
+from tiedgraph.ops.rules import (
+    Array,
+    Buffer,
+    Emitter,
+    Kernel,
+    Op,
+    OpError,
+    ParamSpec,
+    each_number,
+    setting,
+)
 
 # ---------------------------------------------------------------- shapes
 
@@ -262,8 +273,10 @@ def _emit_subsample(emitter: Emitter) -> None:
     high, wide = _pair(attrs.r)
     weight = emitter.param(0) if attrs.trainable else None
     bias = emitter.param(1) if attrs.trainable else None
+    width = pairs.width_of(emitter, _image(y)[2], wide)
+    plain = subsample_kernel(wide if wide <= _UNROLLED else 0, emitter.epilogue)
     emitter.call(
-        subsample_kernel(wide if wide <= _UNROLLED else 0, emitter.epilogue),
+        pairs.sums_kernel(emitter.epilogue) if width else plain,
         x.offset,
         y.offset,
         weight.offset if weight else 0,
@@ -276,18 +289,20 @@ def _emit_subsample(emitter: Emitter) -> None:
         weight.strides[0] if weight else 0,
         bias.strides[0] if bias else 0,
         int(attrs.trainable),
+        lanes=width or None,
     )
 
 
 def _emit_subsample_backward(emitter: Emitter) -> None:
     attrs, grad = emitter.attrs, emitter.grad_output()
     high, wide = _pair(attrs.r)
+    width = pairs.width_of(emitter, _image(grad)[2], wide)
     weight = emitter.param(0) if attrs.trainable else None
     if weight is not None and weight.trainable:
         x = emitter.input(0)
         _, rows, columns = _image(x)
         emitter.call(
-            SUBSAMPLE_WEIGHT,
+            pairs.WEIGHT if width else SUBSAMPLE_WEIGHT,
             x.offset,
             grad.offset,
             weight.offset,
@@ -297,6 +312,7 @@ def _emit_subsample_backward(emitter: Emitter) -> None:
             rows * columns * emitter.lanes,
             columns * emitter.lanes,
             weight.strides[0],
+            lanes=width or None,
         )
     if attrs.trainable and emitter.param(1).trainable:
         add_sums(emitter, grad, emitter.param(1))
@@ -307,9 +323,9 @@ def _emit_subsample_backward(emitter: Emitter) -> None:
     _, rows, columns = _image(into)
     covered = grad.elements * high * wide == into.elements
     if not add and not covered:
-        emitter.call(FILL_ZERO, into.offset, into.elements)
+        each_number(emitter, FILL_ZERO, (into.offset,), into.elements)
     emitter.call(
-        SUBSAMPLE_BACKWARD,
+        pairs.SPREAD if width else SUBSAMPLE_BACKWARD,
         into.offset,
         grad.offset,
         weight.offset if weight else 0,
@@ -321,6 +337,7 @@ def _emit_subsample_backward(emitter: Emitter) -> None:
         columns * emitter.lanes,
         weight.strides[0] if weight else 0,
         int(attrs.trainable),
+        lanes=width or None,
     )
 
 
@@ -476,8 +493,15 @@ def _pool_operands(emitter: Emitter) -> tuple[int, ...]:
     )
 
 
+def _pool_width(emitter: Emitter) -> int:
+    (_, wide), (_, right) = _pair(emitter.attrs.window), _pair(_strides(emitter.attrs))
+    return pairs.width_of(emitter, _image(emitter.output())[2], wide, right)
+
+
 def _emit_pool(emitter: Emitter) -> None:
-    emitter.call(MAX_POOL_KERNEL, *_pool_operands(emitter))
+    width = _pool_width(emitter)
+    kernel = pairs.LARGEST if width else MAX_POOL_KERNEL
+    emitter.call(kernel, *_pool_operands(emitter), lanes=width or None)
 
 
 def _emit_pool_backward(emitter: Emitter) -> None:
@@ -486,9 +510,10 @@ def _emit_pool_backward(emitter: Emitter) -> None:
         return
     into, add = wanted
     if not add:
-        emitter.call(FILL_ZERO, into.offset, into.elements)
-    given = emitter.grad_output().offset
-    emitter.call(MAX_POOL_BACKWARD, *_pool_operands(emitter), given, into.offset)
+        each_number(emitter, FILL_ZERO, (into.offset,), into.elements)
+    given, width = emitter.grad_output().offset, _pool_width(emitter)
+    kernel = pairs.LARGEST_BACKWARD if width else MAX_POOL_BACKWARD
+    emitter.call(kernel, *_pool_operands(emitter), given, into.offset, lanes=width or None)
 
 
 MAX_POOL = Op(

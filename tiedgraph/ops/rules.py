@@ -12,6 +12,7 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Extent, Type
+from tiedgraph.lanes.machine import Registers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Category = Literal["layer", "function", "arithmetic", "loss", "metric", "internal"]
@@ -178,11 +179,13 @@ class Emitter(ABC):
     All shapes are numbers here: run-time sizes are bound before emission.
     lanes: samples of a tile. Where it is 1, a value is a plain array, and kernels may be called
       with wider vectors along an axis that lies in order: of `widths` numbers, the widest first.
+    registers: the processor's, which the sums of a kernel should fit.
     """
 
     attrs: Any
     lanes: int
     widths: tuple[int, ...]
+    registers: Registers
     epilogue: tuple[str, ...]
 
     @abstractmethod

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph
 from tiedgraph.ir.types import Extent, Shape
+from tiedgraph.lanes.machine import Registers, registers
 from tiedgraph.ops import BY_NAME
 
 LANES = {"float32": 16, "float64": 8}  # numbers in 64 bytes
+BYTES = {"float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class Schedule:
     order: node ids, each after what it reads.
     lanes: numbers in a vector. lane_axis: what lies along it; with `samples` a tile has `lanes` of
       them. long: whether nearly all multiplications are along axes of several vectors.
+    registers: the processor's; a vector may take several of them.
     """
 
     graph: Graph
     order: tuple[str, ...]
     dtype: str
     lanes: int
+    registers: Registers
     lane_axis: str = "samples"
     long: bool = False
 
@@ -50,16 +54,18 @@ class Schedule:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Vectors that a plain array may be read with, the widest first."""
+        """Vectors that a plain array may be read with, the widest first: of a register or less."""
         if self.lanes > 1:
             return (self.lanes,)
-        return tuple(LANES[self.dtype] >> k for k in range(3)) + (1,)
+        widest = min(LANES[self.dtype], self.registers.width)
+        return (widest, *(n for n in (widest // 2, widest // 4) if n > 1), 1)
 
 
 def schedule(graph: Graph, diagnostics: Diagnostics, dtype: str) -> Schedule:
     """Keeps the graph's order, which is the file's, with backward nodes last to first behind."""
     lanes = LANES[dtype]
-    return Schedule(graph, tuple(graph.nodes), dtype, lanes, long=_is_long(graph, 3 * lanes))
+    long = _is_long(graph, 3 * lanes)
+    return Schedule(graph, tuple(graph.nodes), dtype, lanes, registers(BYTES[dtype]), long=long)
 
 
 def _is_long(graph: Graph, steps: int) -> bool:
