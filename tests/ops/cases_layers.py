@@ -21,6 +21,10 @@ CASES = {
         Case((f(6, 9),), {"mixtures": 3}),
         over_time(f(5, TIME), attrs={"mixtures": 2}),
     ],
+    "gaussians": [
+        Case((f(3, 5),), {"members": ("a", "b", "c")}),
+        over_time(f(4, TIME), attrs={"mixtures": 2, "members": ("a", "b")}),
+    ],
     "dense": [
         Case((f(),), {"units": 1}),
         Case((f(1),), {"units": 13}),
