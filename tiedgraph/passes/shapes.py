@@ -183,7 +183,8 @@ class _Walk:
     # ------------------------------------------------------------ parameters
 
     def _param(self, node: Node, spec: ParamSpec) -> str:
-        name = f"{node.instance}.{spec.name}"
+        instance = spec.instance or node.instance
+        name = f"{instance}.{spec.name}"
         same = self.instances.get(name) or self.values.get(name)
         if same is not None:
             self.diagnostics.error(
@@ -207,7 +208,7 @@ class _Walk:
             )
         self.params[name] = Param(
             name,
-            node.instance,
+            instance,
             spec.name,
             spec.shape,
             View(name),
