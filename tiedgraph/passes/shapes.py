@@ -227,7 +227,8 @@ class _Walk:
                 inside.setdefault(path, []).append(param.id)
         for path, instance in self.instances.items():
             if instance.op != "?":
-                self.instances[path] = replace(instance, params=tuple(inside.get(path, ())))
+                names = inside.get(instance.part or path, ())
+                self.instances[path] = replace(instance, params=tuple(names))
 
     # ------------------------------------------------------------ implicit data
 
