@@ -341,5 +341,4 @@ MIXTURE = Op(
     emit=_emit_mixture,
     emit_backward=_emit_mixture_backward,
     flops=lambda attrs, inputs, output: 2 * output[0] * output[1] * inputs[0][0],
-    places=lambda inputs, output: output[1],
 )

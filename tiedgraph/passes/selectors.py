@@ -70,8 +70,11 @@ class Paths:
             if counted and not inner:
                 return f"{plain} has {len(counted)} instances, [0] to [{max(counted)}]"
             text = f"[{token}]" if isinstance(token, int) else token
-            if token == "[*]" and inner:  # stands for the first, so that something is near
-                key = next(k for k in places[0].inside if isinstance(k, int) or k[0] == "[")
+            if token == "[*]":  # stands for the first, so that something is near
+                keys = [
+                    k for p in places[:1] for k in p.inside if isinstance(k, int) or k[0] == "["
+                ]
+                key = keys[0] if keys else 0
                 text = f"[{key}]" if isinstance(key, int) else key
                 stars.append(text)
             plain += text if text[0] == "[" or not plain else f".{text}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tiedgraph.diagnostics import Diagnostics, Source, Span, nearest
 from tiedgraph.ir import lexicon as lexicons
-from tiedgraph.ir.graph import Instance, Setting
+from tiedgraph.ir.graph import Chain, Instance, Setting
 from tiedgraph.ir.lexicon import Lexicon
 from tiedgraph.ir.types import Type
 from tiedgraph.ops import BY_NAME
@@ -180,6 +180,7 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
 
     return UnitOf(
         statement.name,
+        path,
         tuple(phonemes) if lexicon is not None else (),
         tuple(row.id for row in scores),
         odds("stay", settings.states),
@@ -363,6 +364,20 @@ def read_chain(
         loose,
         skips,
         1 + max((one.duration for one in both if one.skip), default=0) if skips else 0,
+    )
+    expander.made.chains[owner.stem] = Chain(
+        owner.stem,
+        scores.id,
+        odds.id,
+        lexicon,
+        unit.path,
+        unit.phonemes,
+        unit.states,
+        unit.duration,
+        ends.states if ends is not None else 0,
+        ends.duration if ends is not None else 1,
+        ends.path if ends is not None else "",
+        ends is not None and ends.optional,
     )
     return ChainOf(owner.stem, scores.id, odds.id, attrs, lexicon)
 
