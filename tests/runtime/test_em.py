@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import tiedgraph.api as tg
 from tiedgraph.cli.main import app
-from tiedgraph.diagnostics import RunError, TieError
+from tiedgraph.diagnostics import DataError, RunError, TieError
 from tiedgraph.passes.spoken import untrained
 
 LEXICON = "cat  k a t\ntack  t a k\nat  a t\nact  a k t\n"
@@ -159,6 +159,26 @@ def test_a_phoneme_that_is_not_said_keeps_its_numbers(tmp_path: Path) -> None:
     model.fit(said())
     assert np.isfinite(model.loss(**said()))
     assert (model.parameters["phone[z].state[0].mean"] == 0).all()
+
+
+@pytest.mark.parametrize("least", [2, 3])
+def test_recordings_shorter_than_their_word_are_refused(least: int, tmp_path: Path) -> None:
+    """`at` has two phonemes of two states; units of three states with skips need two each, too."""
+    model_of(tmp_path)
+    path = tmp_path / "words.tie"
+    if least == 3:
+        path.write_text(path.read_text().replace("{ states = 2", "{ states = 3, skip = true"))
+    model = tg.compile(path, dtype="float64")
+    data = said()
+    row = int(np.flatnonzero(data["word"] == 2)[0])
+    data["x.length"][row] = 3
+    with pytest.raises(DataError, match=f"sample {row} .* 3 steps.*'at' .* least 4 states"):
+        model.fit(data)
+    assert model.loss(**data) == np.inf
+    assert np.isfinite(model.evaluate(data)["word_error"])
+    data["x.length"][row] = 4
+    assert np.isfinite(model.loss(**data))
+    model.fit(data, epochs=1)
 
 
 def test_phonemes_without_training_are_told(tmp_path: Path) -> None:
