@@ -231,7 +231,8 @@ class Model:
             method = self.settings.method
             assert isinstance(method, Em)
             if self._estimator is None:
-                self._estimator = Estimator(self.checked, self.numbers)
+                alone = not method.epochs
+                self._estimator = Estimator(self.checked, self.numbers, alone)
             if first:
                 self._estimator.clear()
                 if epoch == 0 and method.flat:

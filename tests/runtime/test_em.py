@@ -247,6 +247,24 @@ def test_em_needs_numbers_of_units(tmp_path: Path) -> None:
         model.fit({"x": np.zeros((4, 3)), "t": np.zeros((4, 3))})
 
 
+def test_what_em_cannot_train_waits_for_the_gradient(tmp_path: Path) -> None:
+    """A layer before the frames, and soft ties."""
+    soft = "tie soft drawn = phone[*].state[*].mean { components = 2 }\n"
+    for old, new, more in (
+        ("unit phone", "y = conv1d(x, 3, window=1)\nunit phone", ""),
+        ("", "", soft),
+    ):
+        model_of(tmp_path, more=more)
+        path = tmp_path / "words.tie"
+        text = path.read_text().replace(old, new, 1).replace("gaussian(x, m", "gaussian(y, m")
+        path.write_text(text if old else path.read_text())
+        with pytest.raises(RunError, match=r"cannot train 'y.weight'|no soft ties such as 'drawn'"):
+            tg.compile(path).fit(said(), epochs=1)
+        path.write_text(path.read_text().replace("em(floor=0)", "em(floor=0, epochs=2)"))
+        losses = [row["loss"] for row in tg.compile(path, dtype="float64").fit(said(), epochs=3)]
+        assert losses[2] < losses[0]
+
+
 def test_em_then_gradient(tmp_path: Path) -> None:
     model = model_of(tmp_path)
     path = tmp_path / "words.tie"
