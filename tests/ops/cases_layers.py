@@ -29,6 +29,10 @@ CASES = {
         Case((f(3, 5),), {"states": ("a", "b")}),
         over_time(f(5, TIME), attrs={"states": ("a", "b", "c", "d", "e", "f")}),
     ],
+    "gaussians": [
+        Case((f(3, 5),), {"members": ("a", "b", "c")}),
+        over_time(f(4, TIME), attrs={"mixtures": 2, "members": ("a", "b")}),
+    ],
     "dense": [
         Case((f(),), {"units": 1}),
         Case((f(1),), {"units": 13}),

@@ -12,9 +12,12 @@ from functools import lru_cache
 import numpy as np
 
 from tiedgraph.ir.types import Extent, Type
-from tiedgraph.ops.chain_kernels import CLEAR, GATHER, MINUS, PATHS, SLOPE, SUM, room, sum_room
+from tiedgraph.ops.chain_kernels import CLEAR, GATHER, MINUS, PATHS, SLOPE
+from tiedgraph.ops.chain_kernels import room as path_room
 from tiedgraph.ops.lattice import NEVER, Chains, add_word_slopes, word_sum
 from tiedgraph.ops.odds import ODDS
+from tiedgraph.ops.prefix_tree import TREE, tree
+from tiedgraph.ops.prefix_tree import room as tree_room
 from tiedgraph.ops.rules import Array, Emitter, Implicit, Kernel, Op, OpError, bits
 from tiedgraph.ops.steps import ONE_NUMBER, scalar
 
@@ -129,21 +132,15 @@ def _runs(emitter: Emitter, label: int, total: int) -> list[tuple[int, int, bool
 
 def _kept(attrs: Chains, steps: int) -> int:
     """What `likelihood` keeps: the sum, and the room of each variant where these are few."""
-    return 1 + (attrs.variants * room(attrs, steps) if attrs.variants <= KEPT else 0)
+    return 1 + (attrs.variants * path_room(attrs, steps) if attrs.variants <= KEPT else 0)
 
 
 def _rooms(emitter: Emitter) -> list[int]:
     """Where the rooms of the variants are kept."""
     attrs: Chains = emitter.attrs
-    size = room(attrs, emitter.input(0).shape[1])
+    size = path_room(attrs, emitter.input(0).shape[1])
     first = emitter.kept().offset + emitter.lanes
     return [first + i * size * emitter.lanes for i in range(attrs.variants)]
-
-
-def _sums(emitter: Emitter, total: int) -> None:
-    spare = emitter.scratch(sum_room(emitter.attrs)).offset
-    for which, place, more in _runs(emitter, -1, total):
-        emitter.call(SUM, *_operands(emitter, which, -1, spare), place, int(more))
 
 
 def _slopes(emitter: Emitter, label: int, total: int, sign: int) -> None:
@@ -155,7 +152,7 @@ def _slopes(emitter: Emitter, label: int, total: int, sign: int) -> None:
         if wanted is not None and not wanted[1]:
             emitter.call(CLEAR, wanted[0].offset, wanted[0].elements)
         places.append(wanted[0].offset if wanted is not None else -1)
-    size = 0 if keeps else room(attrs, scores.shape[1])
+    size = 0 if keeps else path_room(attrs, scores.shape[1])
     spare = emitter.scratch(size + 1).offset
     last = spare + size * emitter.lanes
     moves = emitter.statistic(STATISTICS, 2 * emitter.input(1).shape[0])
@@ -170,7 +167,16 @@ def _slopes(emitter: Emitter, label: int, total: int, sign: int) -> None:
 
 
 def _emit_scores(emitter: Emitter) -> None:
-    _sums(emitter, emitter.output().offset)
+    attrs: Chains = emitter.attrs
+    found = tree(attrs)
+    rows = (found.nodes, found.ways, found.ends, found.reached)
+    scores, odds = emitter.input(0), emitter.input(1)
+    room = emitter.scratch(tree_room(attrs, scores.shape[0])).offset
+    emitter.call(
+        TREE, scores.offset, odds.offset, emitter.input(2).offset if attrs.timed else -1,
+        scores.shape[1], room, emitter.output().offset, attrs.words, attrs.loose, attrs.over,
+        *(number for table in rows for number in (table.ctypes.data, len(table))), scores.shape[0],
+    )  # fmt: skip
 
 
 def _emit_scores_backward(emitter: Emitter) -> None:
@@ -180,7 +186,9 @@ def _emit_scores_backward(emitter: Emitter) -> None:
 def _emit_loss(emitter: Emitter) -> None:
     total, label = emitter.kept().offset, emitter.input(2).offset
     few = emitter.attrs.variants <= KEPT
-    spare = 0 if few else emitter.scratch(room(emitter.attrs, emitter.input(0).shape[1])).offset
+    spare = (
+        0 if few else emitter.scratch(path_room(emitter.attrs, emitter.input(0).shape[1])).offset
+    )
     for which, place, more in _runs(emitter, label, total):
         operands = _operands(emitter, which, label, _rooms(emitter)[which] if few else spare)
         emitter.call(GATHER, *operands)

@@ -22,11 +22,6 @@ def room(attrs: Chains, steps: int) -> int:
     return (2 * steps + len(ROWS)) * attrs.longest + len(LINES) + 1 + steps
 
 
-def sum_room(attrs: Chains) -> int:
-    """Vectors that `SUM` takes."""
-    return 4 * attrs.longest + 1
-
-
 def _places() -> str:
     rows = [f"{name} = state + {i} * row" for i, name in enumerate(ROWS) if i]
     first = len(ROWS)
@@ -51,7 +46,7 @@ _GIVEN = f"""def kernel(activation, parameter, gradient, operand):
     if long >= 0:
         valid = load(activation, long)
 """
-_UNTIL = """    store(activation, spare, valid)
+UNTIL = """    store(activation, spare, valid)
     until = 1
     for lane in range(LANES):
         until = max(until, int(activation[spare + lane]))
@@ -59,35 +54,41 @@ _UNTIL = """    store(activation, spare, valid)
 _HEAD = f"""{_GIVEN}    own, to = operand[13], operand[13] + steps * row
     state = to + steps * row
 {_places()}    peaks = spare + 2 * LANES
-{_UNTIL}"""
+{UNTIL}"""
 
-# How many positions the longest chain of this tile has.
+# How many positions the longest chain of this tile has; and the band of those that can be reached
+# at step t and from which an end can be reached: from `lowest + t * hop` on, and below
+# `loose + 1 + t * hop`.
 _REACH = """    reach = 1
     for lane in range(LANES):
         reach = max(reach, int(activation[count + lane]))
+    hop = max(1, over)
+    lowest = reach
+    for lane in range(LANES):
+        positions = int(activation[count + lane])
+        if positions > 0:
+            steps_left = int(activation[spare + lane]) - 1
+            lowest = min(lowest, positions - 1 - loose - steps_left * hop)
+"""
+# The steps at which position s is in the band.
+_STEPS = """begin = max(0, (s - loose + hop - 1) // hop)
+finish = min(until, (s - lowest) // hop + 1)
 """
 
-_ADD = """most = maximum(v, w)
-v = most + log(1.0 + exp(v + w - most - most))
-"""
 
-
-def _lines(indent: int, *parts: str) -> str:
+def lines(indent: int, *parts: str) -> str:
     return "".join(textwrap.indent(part, " " * indent) for part in parts)
 
 
-# Log probabilities of the moves from position s, of log odds v of staying and w of skipping, in n
-# positions.
-_MOVES = f"""small = log(1.0 + exp(minimum(v, -v)))
+# Log probabilities of the moves from position s, of log odds v of staying and w of skipping; v is
+# then that of going on to the next one.
+MOVES = """small = log(1.0 + exp(minimum(v, -v)))
 store(activation, held + s * LANES, minimum(v, zero) - small)
 v = minimum(-v, zero) - small
 if over > 0:
     small = log(1.0 + exp(minimum(w, -w)))
     store(activation, leap + s * LANES, v + minimum(w, zero) - small)
     v = v + minimum(-w, zero) - small
-if loose > 0:
-    v = select(n == s + loose + 1, v + {HALF!r}, v)
-store(activation, left + s * LANES, v)
 """
 
 # Brings states, moves and scores of each lane's pronunciation into order.
@@ -123,30 +124,41 @@ GATHER = Kernel(
         v = load(activation, held + s * LANES)
         w = load(activation, leap + s * LANES)
 """
-    + _lines(8, _MOVES)
-    + """    for t in range(until):
-        for s in range(reach):
-            at = own + t * row + s * LANES
-            if label >= 0:
-                for lane in range(LANES):
+    + lines(8, MOVES)
+    + f"""        if loose > 0:
+            v = select(n == s + loose + 1, v + {HALF!r}, v)
+        store(activation, left + s * LANES, v)
+    for s in range(reach):
+"""
+    + lines(8, _STEPS)
+    + f"""        at = own + s * LANES
+        if label >= 0:
+            for lane in range(LANES):
+                if s < int(activation[count + lane]):
                     u = int(activation[state + s * LANES + lane])
-                    activation[at + lane] = activation[x + (u * steps + t) * LANES + lane]
-                v = select(n > s, load(activation, at), never)
-            else:
-                u = table[which * entries + 2 + s]
-                v = load(activation, x + (u * steps + t) * LANES)
-            store(activation, at, v)
+                    place = x + u * steps * LANES + lane
+                    for t in range(begin, finish):
+                        activation[at + t * row + lane] = activation[place + t * LANES]
+                else:
+                    for t in range(begin, finish):
+                        activation[at + t * row + lane] = {NEVER!r}
+        else:
+            place = x + table[which * entries + 2 + s] * steps * LANES
+            for t in range(begin, finish):
+                store(activation, at + t * row, load(activation, place + t * LANES))
 """,
 )
 
 # The sum over all ways; it goes to operand 14, added to what is there unless operand 15 is 0.
-# The largest of the step before is taken off each step, forwards here and backwards in SLOPE.
+# The largest of the step before is taken off each step, forwards here and backwards in SLOPE; of
+# those of a sample's own band, so that it does not matter what lies beside it.
 PATHS = Kernel(
     "chain_paths",
     _HEAD
     + _REACH
     + f"""    total, part, top, peak = zero, zero, never, zero
-    for s in range(reach):
+    n = load(activation, count)
+    for s in range(min(reach, loose + 1)):
         v = load(activation, own + s * LANES)
         if s == 0 or (loose > 0 and s == loose):
             if loose > 0:
@@ -164,120 +176,55 @@ PATHS = Kernel(
         now = to + t * row
         past = now - row
         before = never
+        low, high = max(0, lowest + t * hop), min(reach, loose + 1 + t * hop)
         if t > 0:
             top = never
-            for s in range(reach):
+            for s in range(min(reach, loose + 1 + (t - 1) * hop), high):
+                store(activation, past + s * LANES, never)
+            if low > 0:
+                at = (low - 1) * LANES
+                before = load(activation, past + at) + load(activation, left + at)
+            own_lowest = n - 1 - loose - (valid - 1 - t) * hop
+            for s in range(low, high):
                 w = before
                 v = load(activation, past + s * LANES)
                 before = v + load(activation, left + s * LANES)
                 v = v + load(activation, held + s * LANES)
-"""
-    + _lines(16, _ADD)
-    + """                if over > 0 and s >= over:
+                v = log_add(v, w)
+                if over > 0 and s >= over:
                     at = (s - over) * LANES
                     w = load(activation, past + at) + load(activation, leap + at)
-"""
-    + _lines(20, _ADD)
-    + f"""                v = v + (load(activation, own + t * row + s * LANES) - peak)
+                    v = log_add(v, w)
+                v = v + (load(activation, own + t * row + s * LANES) - peak)
                 v = maximum(v, never)
                 store(activation, now + s * LANES, v)
-                top = maximum(top, v)
+                top = maximum(top, select(own_lowest <= s, v, never))
         peak = select(top > {NEVER / 10!r}, top, zero)
     store(activation, shift, total + part)
     for lane in range(LANES):
         t = max(int(activation[spare + lane]) - 1, 0)
-        n = max(int(activation[count + lane]), 1)
-        s = (n - 1) * LANES + lane
-        activation[spare + lane] = activation[to + t * row + s] + activation[left + s]
+        final = max(int(activation[count + lane]), 1) - 1
+        high = loose + 1 + t * hop
+        s = final * LANES + lane
+        activation[spare + lane] = {NEVER!r}
+        if final < high:
+            activation[spare + lane] = activation[to + t * row + s] + activation[left + s]
         activation[whole + lane] = {NEVER!r}
-        if loose > 0 and n > loose:
+        if loose > 0 and final >= loose and final - loose < high:
             s = s - loose * LANES
             activation[whole + lane] = activation[to + t * row + s] + activation[left + s]
     v = load(activation, spare)
     w = load(activation, whole)
-"""
-    + _lines(4, _ADD)
-    + """    v = maximum(v, never)
+    v = log_add(v, w)
+    v = maximum(v, never)
     store(activation, whole, v)
     v = maximum(v + load(activation, shift) + load(activation, prior), never)
     store(activation, prior, v)
     w = never
     if operand[15]:
         w = load(activation, operand[14])
-"""
-    + _lines(4, _ADD)
-    + """    store(activation, operand[14], v)
-""",
-)
-
-# The same for one pronunciation of all lanes, which keeps nothing: positions from the last to the
-# first, in place.
-SUM = Kernel(
-    "chain_sum",
-    _GIVEN
-    + """    to = operand[13]
-    held, left, leap, spare = to + row, to + 2 * row, to + 3 * row, to + 4 * row
-"""
-    + _UNTIL
-    + """    at = which * entries
-    positions = table[at]
-    n = broadcast(positions)
-    for s in range(positions):
-        v = load(activation, odds + table[at + 2 + s] * LANES)
-        w = never
-        if table[at + 2 + longest + s] >= 0:
-            w = load(activation, odds + table[at + 2 + longest + s] * LANES)
-"""
-    + _lines(8, _MOVES)
-    + f"""        store(activation, to + s * LANES, never)
-    total, part, top, ended = zero, zero, zero, never
-    for t in range(until):
-        peak = select(top > {NEVER / 10!r}, top, zero)
-        part = select(valid > t, part + peak, part)
-        if t % 64 == 63:
-            total = total + part
-            part = zero
-        top = never
-        for back in range(positions):
-            s = positions - 1 - back
-            e = load(activation, x + (table[at + 2 + s] * steps + t) * LANES) - peak
-            if t == 0:
-                v = never
-                if s == 0 or (loose > 0 and s == loose):
-                    v = e
-                    if loose > 0:
-                        v = v + {HALF!r}
-            else:
-                v = load(activation, to + s * LANES) + load(activation, held + s * LANES)
-                if s > 0:
-                    w = load(activation, to + (s - 1) * LANES)
-                    w = w + load(activation, left + (s - 1) * LANES)
-"""
-    + _lines(20, _ADD)
-    + """                if over > 0 and s >= over:
-                    w = load(activation, to + (s - over) * LANES)
-                    w = w + load(activation, leap + (s - over) * LANES)
-"""
-    + _lines(20, _ADD)
-    + """                v = maximum(v + e, never)
-            store(activation, to + s * LANES, v)
-            top = maximum(top, v)
-        if t + 1 == until or long >= 0:
-            s = positions - 1
-            v = load(activation, to + s * LANES) + load(activation, left + s * LANES)
-            if loose > 0:
-                s = s - loose
-                w = load(activation, to + s * LANES) + load(activation, left + s * LANES)
-"""
-    + _lines(16, _ADD)
-    + """            ended = select(valid == t + 1, v, ended)
-    v = ended + (total + part) + number(table, at + 1)
-    v = maximum(v, never)
-    if operand[15]:
-        w = load(activation, operand[14])
-"""
-    + _lines(8, _ADD)
-    + """    store(activation, operand[14], v)
+    v = log_add(v, w)
+    store(activation, operand[14], v)
 """,
 )
 
@@ -324,7 +271,7 @@ SLOPE = Kernel(
         t = until - 1 - back
         goes_on, ends = valid > t + 1, valid == t + 1
         peak = load(activation, peaks + t * LANES)
-        for s in range(reach):
+        for s in range(max(0, lowest + t * hop), min(reach, loose + 1 + t * hop)):
             at = s * LANES
             past = load(activation, to + t * row + at) - likely
             leave = load(activation, left + at)
@@ -342,32 +289,35 @@ SLOPE = Kernel(
             store(activation, stays + at, load(activation, stays + at) + stay)
             store(activation, leaves + at, load(activation, leaves + at) + leave)
             visits = stay + leave
-"""
-    + _lines(12, _ADD)
-    + """            if over > 0 and s + over < reach:
+            v = log_add(v, w)
+            if over > 0 and s + over < reach:
                 w = load(activation, leap + at) + load(activation, ahead + at + over * LANES)
                 w = select(goes_on, w, never)
                 leave = select(possible, exp(minimum(past + w, zero)), zero)
                 store(activation, leaps + at, load(activation, leaps + at) + leave)
                 visits = visits + leave
-"""
-    + _lines(16, _ADD)
-    + """            v = v + (load(activation, own + t * row + at) - peak)
+                v = log_add(v, w)
+            v = v + (load(activation, own + t * row + at) - peak)
             store(activation, ahead + at, maximum(v, never))
-            if of_scores >= 0:
-                visits = share * visits
-                if label >= 0:
-                    store(activation, spare, visits)
-                    for lane in range(LANES):
-                        u = int(activation[state + at + lane])
-                        place = of_scores + (u * steps + t) * LANES + lane
-                        activation[place] += activation[spare + lane]
-                elif s < table[which * entries]:
-                    u = table[which * entries + 2 + s]
-                    place = of_scores + (u * steps + t) * LANES
-                    store(activation, place, load(activation, place) + visits)
+            store(activation, own + t * row + at, share * visits)
     for s in range(reach):
         at = s * LANES
+"""
+    + lines(8, _STEPS)
+    + """        if of_scores < 0:
+            finish = begin
+        if label >= 0:
+            for lane in range(LANES):
+                if s < int(activation[count + lane]):
+                    u = int(activation[state + at + lane])
+                    place = of_scores + u * steps * LANES + lane
+                    for t in range(begin, finish):
+                        activation[place + t * LANES] += activation[own + t * row + at + lane]
+        else:
+            place = of_scores + table[which * entries + 2 + s] * steps * LANES
+            for t in range(begin, finish):
+                v = load(activation, own + t * row + at)
+                store(activation, place + t * LANES, load(activation, place + t * LANES) + v)
         stay = share * load(activation, stays + at)
         leave = share * load(activation, leaves + at)
         skip = share * load(activation, leaps + at)

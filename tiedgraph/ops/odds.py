@@ -8,7 +8,7 @@ import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Type
-from tiedgraph.ops.rules import Emitter, Kernel, Op, ParamSpec, setting
+from tiedgraph.ops.rules import Emitter, Kernel, Op, ParamSpec, hidden, setting
 
 SKIPPING = -2.0  # where log odds of skipping begin: about one time in eight
 
@@ -18,26 +18,42 @@ class Stay:
     states: int = setting("size", doc="how many there are")
 
 
+@dataclass(frozen=True)
+class Odds:
+    """sizes: how many each unit has."""
+
+    sizes: tuple[int, ...] = hidden(())
+
+
+# Operands: where the values lie; 1 on the way back; of how many parameters; and of each offset,
+# stride, size, and whether it learns.
 COPY = Kernel(
     "odds",
     """def kernel(activation, parameter, gradient, operand):
-    for i in range(operand[2]):
-        at = operand[0] + i * operand[1]
-        if operand[4]:
-            gradient[at] += sum_lanes(load(activation, operand[3] + i * LANES))
-        else:
-            store(activation, operand[3] + i * LANES, broadcast(parameter[at]))
+    place, back = operand[0], operand[1]
+    for k in range(operand[2]):
+        at = 3 + 4 * k
+        for i in range(operand[at + 2]):
+            own = operand[at] + i * operand[at + 1]
+            if back == 0:
+                store(activation, place, broadcast(parameter[own]))
+            elif operand[at + 3]:
+                gradient[own] += sum_lanes(load(activation, place))
+            place += LANES
 """,
 )
 
 
-def _copy(emitter: Emitter, place: int, back: bool) -> None:
-    odds = emitter.param(0)
-    if odds.trainable or not back:
-        emitter.call(COPY, odds.offset, odds.strides[0], odds.shape[0], place, int(back))
+def _emit(emitter: Emitter, count: int, place: int, back: bool) -> None:
+    rows: list[int] = []
+    for k in range(count):
+        odds = emitter.param(k)
+        rows += [odds.offset, odds.strides[0], odds.shape[0], odds.trainable]
+    emitter.call(COPY, place, int(back), count, *rows)
 
 
 def _op(name: str, start: float, doc: str) -> Op:
+    init = Init("constant", (start,)) if start else Init("zeros")
     return Op(
         name=name,
         doc=doc,
@@ -45,15 +61,11 @@ def _op(name: str, start: float, doc: str) -> Op:
         inputs=(),
         Attrs=Stay,
         shape=lambda attrs, types: Type("float", (attrs.states,)),
-        params=lambda attrs, types: (
-            ParamSpec(
-                name, (attrs.states,), Init("constant", (start,)) if start else Init("zeros")
-            ),
-        ),
+        params=lambda attrs, types: (ParamSpec(name, (attrs.states,), init),),
         forward=lambda attrs, inputs, params: np.asarray(params[0]),
         backward=lambda attrs, inputs, params, output, grad: ([], [grad]),
-        emit=lambda emitter: _copy(emitter, emitter.output().offset, False),
-        emit_backward=lambda emitter: _copy(emitter, emitter.grad_output().offset, True),
+        emit=lambda emitter: _emit(emitter, 1, emitter.output().offset, False),
+        emit_backward=lambda emitter: _emit(emitter, 1, emitter.grad_output().offset, True),
         flops=lambda attrs, inputs, output: 0,
     )
 
@@ -70,4 +82,23 @@ SKIP = _op(
 
     Of each state of a unit but the last two.""",
 )
-ODDS = (STAY, SKIP)
+JOINED = Op(
+    name="odds",
+    doc="""Several `stay` and `skip`, one below the other; the pass `join` makes it.""",
+    category="internal",
+    inputs=(),
+    Attrs=Odds,
+    shape=lambda attrs, types: Type("float", (sum(attrs.sizes),)),
+    params=lambda attrs, types: tuple(ParamSpec("stay", (size,)) for size in attrs.sizes),
+    forward=lambda attrs, inputs, params: np.concatenate(params),
+    backward=lambda attrs, inputs, params, output, grad: (
+        [],
+        np.split(grad, np.cumsum(attrs.sizes)[:-1]),
+    ),
+    emit=lambda emitter: _emit(emitter, len(emitter.attrs.sizes), emitter.output().offset, False),
+    emit_backward=lambda emitter: _emit(
+        emitter, len(emitter.attrs.sizes), emitter.grad_output().offset, True
+    ),
+    flops=lambda attrs, inputs, output: 0,
+)
+ODDS = (STAY, SKIP, JOINED)

@@ -182,7 +182,8 @@ SCORES = Kernel(
 def _shares(count: int, wanted: bool) -> str:
     """What `count` states from s on give to Gaussian m, and with `wanted` to its slope."""
     indices = range(count)
-    lines = ["for t in range(steps):", "    e = load(activation, scaled + m * row + t * LANES)"]
+    lines = ["for t in range(begin, end):"]
+    lines.append("    e = load(activation, scaled + m * row + t * LANES)")
     if wanted:
         lines.append("    d = load(activation, slopes + m * row + t * LANES)")
     for i in indices:
@@ -197,20 +198,24 @@ def _shares(count: int, wanted: bool) -> str:
 
 def _pull(count: int) -> str:
     indices = range(count)
-    text = f"""            for i in range({count}):
+    text = f"""            begin, end = steps, 0
+            for i in range({count}):
                 whole, low = zero, zero
                 for t in range(steps):
                     at = (s + i) * row + t * LANES
                     v = load(activation, y + at) - load(activation, tops + t * LANES)
                     slope = load(activation, g + at)
                     whole = whole + slope
-                    low = minimum(low, v)
+                    asked = maximum(slope, zero - slope) > zero
+                    if sum_lanes(select(asked, one, zero)) > 0:
+                        begin, end = min(begin, t), max(end, t + 1)
+                        low = minimum(low, select(asked, v, zero))
                     ahead = minimum(zero - v, zero - {LEAST!r})
                     v = select(v > {LEAST!r}, slope * exp(ahead), zero)
                     store(activation, pulls + i * row + t * LANES, v)
                 store(activation, lows + (s + i) * LANES, low)
                 activation[wholes + s + i] = sum_lanes(whole)
-            for m in range(count):
+            for m in range(count if begin < end else 0):
 """
     for i in indices:
         text += f"""                w{i} = broadcast(activation[shares + (s + {i}) * width + m])

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-MOST = 50_000  # frames that are looked at
-ROUNDS = 30
+MOST = 20_000  # frames that are looked at
+DRAWN = 4_000  # of them, those that centres are drawn from
+ROUNDS = 10
 
 
 class Frames:
@@ -45,21 +46,18 @@ def clusters(x: Array, count: int, seed: int) -> tuple[Array, Array, Array]:
     """
     rng = np.random.default_rng((seed, 0xC1))
     spread = np.maximum(x.var(axis=0), 1e-30)
-    scaled = (x - x.mean(axis=0)) / np.sqrt(spread)
-    centres = _far_apart(scaled, count, rng)
+    scaled = ((x - x.mean(axis=0)) / np.sqrt(spread)).astype(np.float32)
+    centres = _far_apart(scaled[:: -(-len(x) // max(DRAWN, 8 * count))], count, rng)
     owner = np.full(len(x), -1)
     for _ in range(ROUNDS):
         before, owner = owner, _nearest(scaled, centres)
         if (owner == before).all():
             break
         held = np.bincount(owner, minlength=count)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, owner, scaled)
+        sums = _sums(scaled, owner, count).astype(np.float32)
         centres = np.where(held[:, None] > 0, sums / np.maximum(held, 1)[:, None], centres)
     held = np.bincount(owner, minlength=count)
-    sums, squares = np.zeros((2, count, x.shape[1]))
-    np.add.at(sums, owner, x)
-    np.add.at(squares, owner, x * x)
+    sums, squares = _sums(x, owner, count), _sums(x * x, owner, count)
     n = np.maximum(held, 1)[:, None]
     means = np.where(held[:, None] > 0, sums / n, x.mean(axis=0) + centres * np.sqrt(spread))
     within = np.maximum(squares / n - (sums / n) ** 2, 0.0) * held[:, None]
@@ -76,6 +74,15 @@ def _far_apart(x: Array, count: int, rng: np.random.Generator) -> Array:
         even = np.full(len(x), 1 / len(x))
         chosen.append(x[rng.choice(len(x), p=distance / whole if whole > 0 else even)])
     return np.array(chosen)
+
+
+def _sums(x: Array, owner: Array, count: int) -> Array:
+    """The sum of each owner's rows."""
+    order = np.argsort(owner, kind="stable")
+    found, begins = np.unique(owner[order], return_index=True)
+    sums = np.zeros((count, x.shape[1]))
+    sums[found] = np.add.reduceat(x[order], begins, axis=0)
+    return sums
 
 
 def _nearest(x: Array, centres: Array) -> Array:
