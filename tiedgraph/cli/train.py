@@ -26,6 +26,7 @@ from tiedgraph.cli.common import (
     defined,
     finite,
     metrics_text,
+    print_diagnostics,
     say,
     show,
 )
@@ -98,11 +99,14 @@ def train(
     from tiedgraph.api import load as load_model
     from tiedgraph.cli.progress import projection_text, watch_for
     from tiedgraph.compiler import files_of
+    from tiedgraph.diagnostics import Diagnostics
     from tiedgraph.model import Model
     from tiedgraph.passes.settings import load_settings, train_settings
+    from tiedgraph.passes.spoken import warn_of_data
     from tiedgraph.runtime.checkpoint import new_run, resumed_run
     from tiedgraph.runtime.data import Data, arranged, hold_out, load, mark
     from tiedgraph.runtime.identity import Origin
+    from tiedgraph.runtime.short import refuse_short
     from tiedgraph.runtime.train import Interrupted, Position, fit
 
     settings = train_settings(graph)
@@ -131,7 +135,7 @@ def train(
     if resume and start_from is not None:
         raise typer.BadParameter("--resume goes on with a run's own numbers: omit --start-from")
 
-    other = None if start_from is None else load_model(start_from).parameters
+    other = None if start_from is None else load_model(start_from)
     train_data = load(train_source, graph, dtype.value)
     held_out: Data | None = None
     measured_on = ""
@@ -142,6 +146,9 @@ def train(
         held_out = load(validate_source, graph, dtype.value)
         files = validate_source.values() if isinstance(validate_source, dict) else [validate_source]
         measured_on = ", ".join(path.name for path in files)
+    for part in (train_data, held_out):
+        if part is not None:
+            refuse_short(graph, part)
     train_data = arranged(train_data, graph, settings)
     origin = Origin(files_of(file, graph), constants, dtype.value, settings.seed)
     samples = getattr(train_data, "samples", 1)
@@ -178,6 +185,9 @@ def train(
             say(str(error))
             raise typer.Exit(error.exit_code) from None
         _plot(model, place)
+    found = Diagnostics()
+    warn_of_data(graph, model.heard, found)
+    print_diagnostics(found.warnings)
     _report(graph, place, history, measured_on, format)
 
 
