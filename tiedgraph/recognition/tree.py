@@ -90,6 +90,53 @@ class Margins:
     lead: Array
 
 
+# Operands: steps, rows, the first place of the unit and how many it has; scores; row, held, left,
+# jump by place; the chance to take it; enter, leave, lead; room for its places and two more.
+MARGINS = Kernel(
+    "tree_margins",
+    f"""def kernel(activation, parameter, gradient, operand):
+    steps, rows, first, count = operand[0], operand[1], operand[2], operand[3]
+    scores, row = address(operand[4]), integers(operand[5])
+    held, left, jump = address(operand[6]), address(operand[7]), address(operand[8])
+    chance = number(operand, 9)
+    enter, leave, lead = address(operand[10]), address(operand[11]), address(operand[12])
+    now = address(operand[13])
+    for t in range(steps):
+        top = {NEVER!r}
+        for back in range(count):
+            k = count - 1 - back
+            p = first + k
+            v = now[k] + held[p]
+            if k > 0:
+                v = max(v, now[k - 1] + left[p - 1])
+            elif t == 0:
+                v = chance
+            if k > 1:
+                v = max(v, now[k - 2] + jump[p - 2])
+            now[k] = max(v, {NEVER!r}) + scores[t * rows + row[p]]
+            top = max(top, now[k])
+        lead[t] = top
+        if t + 1 < steps:
+            enter[t + 1] = max(now[count - 1] + left[first + count - 1], {NEVER!r})
+    for k in range(count + 2):
+        now[k] = {NEVER!r}
+    for back in range(steps):
+        t = steps - 1 - back
+        for k in range(count):
+            p = first + k
+            v = now[k] + held[p]
+            if k + 1 < count:
+                v = max(v, now[k + 1] + left[p])
+            elif t == steps - 1:
+                v = left[p]
+            if k + 2 < count:
+                v = max(v, now[k + 2] + jump[p])
+            now[k] = max(v, {NEVER!r}) + scores[t * rows + row[p]]
+        leave[t] = max(chance + now[0], {NEVER!r})
+""",
+)
+
+
 def margins(vocabulary: Vocabulary, moves: Moves, scores: Array) -> Margins:
     """scores: log densities [steps, rows]."""
     steps, count = len(scores), vocabulary.quiet
@@ -100,29 +147,10 @@ def margins(vocabulary: Vocabulary, moves: Moves, scores: Array) -> Margins:
         enter[0], leave[steps] = chance, chance
     if not count:
         return Margins(enter, leave, lead)
-    at = slice(vocabulary.silence, vocabulary.silence + count)
-    held, left, jump = moves.held[at], moves.left[at], moves.jump[at]
-    e = scores[:, moves.rows[at]]
-    now = np.full(count, NEVER)
-    now[0] = chance + e[0, 0]
-    for t in range(steps):
-        if t > 0:
-            ways = now + held
-            ways[1:] = np.maximum(ways[1:], now[:-1] + left[:-1])
-            ways[2:] = np.maximum(ways[2:], now[:-2] + jump[:-2])
-            now = np.maximum(ways, NEVER) + e[t]
-        lead[t] = now.max()
-        if t + 1 < steps:
-            enter[t + 1] = max(now[-1] + left[-1], NEVER)
-    rest = np.full(count, NEVER)
-    rest[-1] = left[-1]
-    for t in reversed(range(steps)):
-        ahead = rest + e[t]
-        leave[t] = max(chance + ahead[0], NEVER)
-        rest = held + ahead
-        rest[:-1] = np.maximum(rest[:-1], left[:-1] + ahead[1:])
-        rest[:-2] = np.maximum(rest[:-2], jump[:-2] + ahead[2:])
-        rest = np.maximum(rest, NEVER)
+    run(
+        MARGINS, steps, scores.shape[1], vocabulary.silence, count, scores, moves.rows, moves.held,
+        moves.left, moves.jump, bits(chance), enter, leave, lead, np.full(count + 2, NEVER),
+    )  # fmt: skip
     return Margins(enter, leave, lead)
 
 

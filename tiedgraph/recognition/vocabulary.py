@@ -7,6 +7,7 @@ ends (silence). All pronunciations are made of the same places, so that frames a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -84,10 +85,11 @@ class Vocabulary:
         """Those of a phoneme."""
         return range(phone * self.width, (phone + 1) * self.width)
 
-    def shortest(self, word: int) -> int:
-        """Frames that the word needs at least."""
-        ends = 0 if self.optional else 2 * self.quiet
-        return ends + self.width * min(len(item.phones) for item in self.variants[word])
+    def shortest(self, words: Sequence[int]) -> int:
+        """Frames that these words need at least, one after the other."""
+        ends = 0 if self.optional else (len(words) + 1) * self.quiet
+        phones = sum(min(len(item.phones) for item in self.variants[word]) for word in words)
+        return ends + self.width * phones
 
     def moves(self, stay: Array) -> Moves:
         """stay: log odds of staying, by row of the scores."""
