@@ -236,17 +236,6 @@ else:
 """
     + _lines(16, _insert("enter", "enter_past", "at", "got", "v", "h"))
     + """        entering[w] = got
-for p in range(chains):
-    w = word[p]
-    c, more = w, prior[p]
-    if bigram == 0 and w < words:
-        c, more = 0, prior[p] + unigram[w]
-    if entering[c] > 0 and marked[p] == 0 and enter[c * keep] + more > threshold:
-        marked[p] = 1
-        low[p] = first[p]
-        high[p] = first[p]
-        active[count] = p
-        count += 1
 """
 )
 
@@ -340,6 +329,34 @@ for i in range(count):
 """
 )
 
+# Rows that were not active begin where what comes in is likely enough beside the others.
+_BEGIN = (
+    """for p in range(chains):
+    if marked[p] == 0:
+        w = word[p]
+        c, more = w, prior[p] + scores[t * states + row[place[first[p]]]]
+        if bigram == 0 and w < words:
+            c, more = 0, more + unigram[w]
+        if entering[c] > 0 and enter[c * keep] + more >= top - beam:
+            top = max(top, enter[c * keep] + more)
+            s = first[p]
+            for j in range(keep):
+                if j < entering[c]:
+                    token[s * keep + j] = enter[c * keep + j] + more
+                    past[s * keep + j] = enter_past[c * keep + j]
+                else:
+                    token[s * keep + j] = """
+    + f"{NEVER!r}"
+    + """
+            marked[p] = 1
+            low[p] = s
+            high[p] = s + 1
+            active[count] = p
+            count += 1
+            total += 1
+"""
+)
+
 _PRUNE = (
     """threshold = max(top - beam, """
     + f"{IMPOSSIBLE!r}"
@@ -377,7 +394,7 @@ SEARCH = Kernel(
     last[0] = words
     for t in range(steps + 1):
 """
-    + _lines(8, _ENDS + _FINISH + _ENTER + _STEP + _PRUNE),
+    + _lines(8, _ENDS + _FINISH + _ENTER + _STEP + _BEGIN + _PRUNE),
 )
 
 
