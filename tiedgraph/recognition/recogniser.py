@@ -20,7 +20,7 @@ from tiedgraph.model import Model
 from tiedgraph.recognition import arpa, grammar, strings, transcripts, tree
 from tiedgraph.recognition.alignment import align, network
 from tiedgraph.recognition.parts import Clock, Parts, parts_of
-from tiedgraph.recognition.transcripts import Transcripts
+from tiedgraph.recognition.transcripts import Transcripts, WordErrors, word_errors
 from tiedgraph.recognition.vocabulary import IMPOSSIBLE, Array, Moves, vocabulary
 from tiedgraph.runtime.batch import full_names, prepare
 from tiedgraph.runtime.data import Dataset, load
@@ -106,6 +106,7 @@ class Recogniser:
         lm_weight: float = 1.0,
         insertion_penalty: float = 0.0,
         batch: int = 64,
+        reference: Transcripts | None = None,
     ) -> list[Recognised]:
         """The most probable words of each recording: one word each, or with `loop` or `bigram`
         strings of words.
@@ -115,6 +116,7 @@ class Recogniser:
           natural logarithms; where all are lost, it is widened.
         loop: any word behind any other. bigram: a file in the ARPA format, whose log probabilities
           are multiplied by `lm_weight`. insertion_penalty: taken off for each word.
+        reference: what was said; its length is checked before anything is recognised.
         Raises DataError.
         """
         if best < 1 or not beam > 0 or batch < 1:
@@ -128,10 +130,14 @@ class Recogniser:
         else:
             search = self._words_by(best)
 
+        source = self._load(data)
+        if reference is not None:
+            reference.check_count(source.samples)
+
         def one(moves: Moves, scores: Array) -> Recognised:
             return self._widened(search, moves, scores, beam)
 
-        return list(self._over(self._load(data), batch, one))
+        return list(self._over(source, batch, one))
 
     def align(
         self,
@@ -172,6 +178,12 @@ class Recogniser:
     def reference(self, path: str | Path) -> Transcripts:
         """What was said, from a file of one line a recording. Raises DataError."""
         return transcripts.read(Path(path))
+
+    def errors(self, found: Sequence[Recognised], reference: Transcripts) -> WordErrors:
+        """How wrong the best answers are, over all recordings."""
+        reference.check_count(len(found))
+        pairs = zip(reference.lines, found, strict=True)
+        return sum((word_errors(said, item.words) for said, item in pairs), WordErrors())
 
     # ------------------------------------------------------------ searches
 
