@@ -113,7 +113,9 @@ def _counts(lines: _Lines) -> dict[int, int]:
     while lines.next() and lines.line != "\\data\\":
         pass
     if lines.line != "\\data\\":
-        lines.refuse("this is no language model in the ARPA format: \\data\\ is missing")
+        raise DataError(
+            f"{lines.path} is no language model in the ARPA format: \\data\\ is missing"
+        )
     counts: dict[int, int] = {}
     while lines.next() and (found := _COUNT.fullmatch(lines.line)):
         if int(found[1]) != len(counts) + 1:

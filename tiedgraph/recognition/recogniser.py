@@ -262,7 +262,11 @@ class Recogniser:
     # ------------------------------------------------------------ frames
 
     def _load(self, data: Any, more: Iterable[str] = ()) -> Dataset:
-        source = load(data, self.model.checked, self.model.dtype, [*self.inputs, *more])
+        needed = [*self.inputs, *more]
+        checked = self.model.checked
+        # Targets that are not needed may number words of another lexicon.
+        graph = checked.replace(data={name: checked.data[name] for name in needed})
+        source = load(data, graph, self.model.dtype, needed)
         if not isinstance(source, Dataset):
             raise DataError("recordings come from one file or one mapping of arrays")
         return source

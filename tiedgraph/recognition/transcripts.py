@@ -28,9 +28,8 @@ class Transcripts:
         """Raises DataError unless there is a line for each recording."""
         if len(self.lines) != recordings:
             raise DataError(
-                f"{self.origin or 'there'} {'has' if self.origin else 'are'} {len(self.lines)} "
-                f"lines of words, but the data has {recordings} recordings; one line is one "
-                "recording"
+                f"{self.origin or 'the words'}: {len(self.lines)} lines for {recordings} "
+                "recordings; one line is the words of one recording"
             )
 
     def numbers(self, vocabulary: Vocabulary) -> list[tuple[int, ...]]:
