@@ -27,16 +27,20 @@ def spoken(
     """A vocabulary and its moves, of stay odds drawn at random."""
     words = lexicon.read(Source("words.dict", text), Diagnostics())
     assert words is not None
+    rows = len(words.phonemes) * states + quiet
+    able = [s + 2 < states for _ in words.phonemes for s in range(states)] + [False] * quiet
+    places = [rows + sum(able[:row]) if can else -1 for row, can in enumerate(able)]
     chain = Chain(
-        "words", "scores", "stay", words, "phone", words.phonemes, states, duration, quiet, 1,
-        "silence" if quiet else "", optional and quiet > 0,
+        "words", "scores", "odds", words, "phone", words.phonemes, states, duration, quiet, 1,
+        "silence" if quiet else "", optional and quiet > 0, tuple(places) if skips else (),
     )  # fmt: skip
     found = vocabulary(chain)
-    moves = found.moves(np.random.default_rng(seed).normal(size=rows_of(chain)))
-    if skips:
-        for phone in range(len(chain.phonemes)):
-            moves.jump[list(found.places(phone))[:-2]] = -1.5
-    return found, moves
+    return found, found.moves(odds_of(chain, seed))
+
+
+def odds_of(chain: Chain, seed: int = 0) -> np.ndarray:
+    count = rows_of(chain) + sum(place >= 0 for place in chain.skips)
+    return np.random.default_rng(seed).normal(size=count)
 
 
 def rows_of(chain: Chain) -> int:
@@ -47,8 +51,8 @@ def scores_of(found: Vocabulary, steps: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng((seed, steps)).normal(size=(steps, rows_of(found.chain))) * 3
 
 
-def ways(count: int, steps: int, jumps: Sequence[bool]) -> Iterator[tuple[int, ...]]:
-    """All ways through `count` positions; jumps: from which the next may be passed over."""
+def ways(count: int, steps: int, jumps: Sequence[bool], over: int) -> Iterator[tuple[int, ...]]:
+    """All ways through `count` positions; jumps: from which one may go `over` of them on."""
 
     def on(way: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(way) == steps:
@@ -56,7 +60,7 @@ def ways(count: int, steps: int, jumps: Sequence[bool]) -> Iterator[tuple[int, .
                 yield way
             return
         at = way[-1]
-        for to in (at, at + 1, *([at + 2] if jumps[at] else [])):
+        for to in (at, at + 1, *([at + over] if jumps[at] else [])):
             if to < count:
                 yield from on((*way, to))
 
@@ -83,21 +87,26 @@ def sentences(
             yield places, likely
 
 
-def best_way(
+def all_ways(
     found: Vocabulary, moves: Moves, words: Sequence[int], scores: np.ndarray
-) -> tuple[float, list[int]]:
-    """The most probable of all ways to say these words, and its places; by trying each."""
-    best, at = -np.inf, []
+) -> Iterator[tuple[float, list[int]]]:
+    """All ways to say these words: the log probability of each, and its places."""
     for places, likely in sentences(found, moves, words):
         jumps = [moves.jump[place] > -1e9 for place in places]
-        for way in ways(len(places), len(scores), jumps):
+        for way in ways(len(places), len(scores), jumps, moves.over):
             v = likely + moves.left[places[way[-1]]]
             for t, s in enumerate(way):
                 v += scores[t, moves.rows[places[s]]]
                 if t > 0:
                     before = way[t - 1]
-                    odds = (moves.held, moves.left, moves.jump)[s - before]
+                    odds = {0: moves.held, 1: moves.left}.get(s - before, moves.jump)
                     v += odds[places[before]]
-            if v > best:
-                best, at = v, [places[s] for s in way]
-    return float(best), at
+            yield float(v), [places[s] for s in way]
+
+
+def best_way(
+    found: Vocabulary, moves: Moves, words: Sequence[int], scores: np.ndarray
+) -> tuple[float, list[int]]:
+    """The most probable way to say these words, and its places."""
+    found_ways = all_ways(found, moves, words, scores)
+    return max(found_ways, key=lambda item: item[0], default=(-np.inf, []))

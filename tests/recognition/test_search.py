@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spoken import best_way, scores_of, spoken
+from spoken import all_ways, best_way, odds_of, scores_of, spoken
 
+from tiedgraph.ops.lattice import Chains, word_sum
 from tiedgraph.recognition import arpa, strings
 from tiedgraph.recognition.alignment import align, network
 from tiedgraph.recognition.grammar import bigram, loop
@@ -24,7 +25,24 @@ CASES = {
     "held": {"quiet": 2, "optional": False},
     "duration": {"states": 1, "duration": 2},
     "skips": {"states": 3, "skips": True},
+    "skips held": {"states": 3, "skips": True, "duration": 2},
 }
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("steps", [4, 7])
+def test_ways_are_those_that_the_model_was_trained_with(case: dict, steps: int) -> None:
+    found, moves = spoken("word  a b\n", **case)
+    chain, scores = found.chain, scores_of(found, steps)
+    quiet = tuple(range(2 * chain.states, 2 * chain.states + chain.ends))
+    inside = tuple(s for s in range(2 * chain.states) for _ in range(chain.duration))
+    loose = len(quiet) if chain.optional else 0
+    rows = ((*quiet, *inside, *quiet),)
+    over = moves.over if chain.skips else 0
+    trained = Chains(rows, (0,), (0.0,), 1, loose, chain.skips, over)
+    wanted = word_sum(trained, [scores.T, odds_of(chain)], 0)
+    each = [v for v, _ in all_ways(found, moves, [0], scores)]
+    assert np.logaddexp.reduce([-np.inf, *each]) == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

@@ -65,6 +65,20 @@ def test_the_likelihood_never_falls(mixtures: int, tmp_path: Path) -> None:
     assert model.evaluate(said())["word_error"] < 0.1
 
 
+def test_skips_are_learnt(tmp_path: Path) -> None:
+    """Two states were said where the units have three: the one in between is passed over."""
+    model = model_of(tmp_path)
+    path = tmp_path / "words.tie"
+    path.write_text(path.read_text().replace("{ states = 2", "{ states = 3, skip = true"))
+    model = tg.compile(path, dtype="float64")
+    before = model.parameters["phone[a].skip"].copy()
+    losses = [row["loss"] for row in model.fit(said())]
+    assert (np.diff(losses) <= 1e-8 * abs(losses[0])).all()
+    after = np.concatenate([model.parameters[f"phone[{name}].skip"] for name in "akt"])
+    assert before.shape == (1,)
+    assert (after > before).any()
+
+
 def test_what_is_tied_is_what_is_pooled(tmp_path: Path) -> None:
     """Two phonemes tied are one phoneme in the lexicon."""
     tied = model_of(tmp_path / "tied", more="tie hard phone[k], phone[t]\n")

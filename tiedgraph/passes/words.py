@@ -21,7 +21,7 @@ from tiedgraph.ir.graph import Chain, Instance, Setting
 from tiedgraph.ir.lexicon import Lexicon
 from tiedgraph.ir.types import Type
 from tiedgraph.ops import BY_NAME
-from tiedgraph.ops.chain import Chains
+from tiedgraph.ops.lattice import Chains
 from tiedgraph.ops.rules import setting
 from tiedgraph.passes.arguments import Bound
 from tiedgraph.passes.constants import lookup_in
@@ -43,6 +43,7 @@ class UnitSettings:
 
     states: int = setting("size", 3, doc="from left to right, each with a loop to itself")
     duration: int = setting("size", 1, doc="least number of steps in each state")
+    skip: bool = setting("flag", False, doc="a state may be left over the next one of its unit")
 
 
 class Lexicons:
@@ -164,17 +165,21 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
         scores = _made(expander, call, scope, members, settings.states)
     if isinstance(scores, Failed):
         return scores
-    stays = []
-    for member in members:
-        bound = Bound((), BY_NAME["stay"].Attrs(states=settings.states), ())
-        owner = Owner("value", f"{member}.odds", None)
-        stay = expander.add(BY_NAME["stay"], bound, owner, statement.span, None, member)
-        stays.append(stay)
+
+    def odds(name: str, states: int) -> tuple[str, ...]:
+        found = []
+        for member in members:
+            bound = Bound((), BY_NAME[name].Attrs(states=states), ())
+            owner = Owner("value", f"{member}.{name}", None)
+            found.append(expander.add(BY_NAME[name], bound, owner, statement.span, None, member).id)
+        return tuple(found)
+
     return UnitOf(
         statement.name,
         tuple(phonemes) if lexicon is not None else (),
         tuple(row.id for row in scores),
-        tuple(stay.id for stay in stays),
+        odds("stay", settings.states),
+        odds("skip", settings.states - 2) if settings.skip else (),
         settings.states,
         settings.duration,
         statement.optional,
@@ -198,7 +203,17 @@ def _settings(
     read_entries(entries, table, "unit", value_of, found, diagnostics)
     if len(diagnostics.errors) > before:
         return None
-    return UnitSettings(**{name: item.value for name, item in found.items()})
+    settings = UnitSettings(**{name: item.value for name, item in found.items()})
+    if settings.skip and settings.states < 3:
+        diagnostics.error(
+            "E0303",
+            f"a unit with skips has at least 3 states, the second of which may be passed over, "
+            f"not {settings.states}",
+            next(entry.span for entry in entries if entry.name == "skip"),
+            hint="leave skip out, or give the unit more states",
+        )
+        return None
+    return settings
 
 
 def _given(expander: Expander, call: ast.Call, scope: Scope, path: str) -> list[Ref] | Failed:
@@ -281,23 +296,37 @@ def read_chain(
     states = _rows(unit, ends, lexicon, diagnostics)
     if states is None:
         return Failed()
+    if ends is not None and unit.skip and ends.skip and unit.duration != ends.duration:
+        diagnostics.error(
+            "E0303",
+            f"units of one chain that have skips have one duration, but '{unit.name}' has "
+            f"{unit.duration} and '{ends.name}' has {ends.duration}",
+            chain.span,
+            others=[(unit.span, "declared here"), (ends.span, "and here")],
+            hint="give both the same duration, or one of them no skips",
+        )
+        return Failed()
     both = [unit] if ends is None else [unit, ends]
     rows = [Ref(name) for one in both for name in one.scores]
     scores = _joined(expander, rows, f"{owner.stem}.states", chain.span)
-    stays = [Ref(name) for one in both for name in one.stay]
-    stay = _joined(expander, stays, f"{owner.stem}.stays", chain.span)
+    moves = [Ref(name) for one in both for name in one.stay]
+    moves += [Ref(name) for one in both for name in one.skip]
+    odds = _joined(expander, moves, f"{owner.stem}.odds", chain.span)
     loose = ends.states * ends.duration if ends is not None and ends.optional else 0
+    skips = _skips(both)
     attrs = Chains(
         states,
         tuple(item.word for item in lexicon.pronunciations),
         tuple(log(item.prior) for item in lexicon.pronunciations),
         len(lexicon.words),
         loose,
+        skips,
+        1 + max((one.duration for one in both if one.skip), default=0) if skips else 0,
     )
     expander.made.chains[owner.stem] = Chain(
         owner.stem,
         scores.id,
-        stay.id,
+        odds.id,
         lexicon,
         unit.name,
         unit.phonemes,
@@ -307,8 +336,9 @@ def read_chain(
         ends.duration if ends is not None else 1,
         ends.name if ends is not None else "",
         ends is not None and ends.optional,
+        skips,
     )
-    return ChainOf(owner.stem, scores.id, stay.id, attrs, lexicon)
+    return ChainOf(owner.stem, scores.id, odds.id, attrs, lexicon)
 
 
 def _unit_named(
@@ -353,6 +383,20 @@ def _rows(
     return tuple(rows)
 
 
+def _skips(units: Sequence[UnitOf]) -> tuple[int, ...]:
+    """For each state where its log odds of skipping stand, behind those of staying of all."""
+    if not any(unit.skip for unit in units):
+        return ()
+    rows: list[int] = []
+    place = sum(len(unit.stay) * unit.states for unit in units)
+    for unit in units:
+        for _ in unit.stay:
+            able = unit.states - 2 if unit.skip else 0
+            rows += [*range(place, place + able), *[-1] * (unit.states - able)]
+            place += able
+    return tuple(rows)
+
+
 def _held(rows: Sequence[int], duration: int) -> tuple[int, ...]:
     return tuple(row for row in rows for _ in range(duration))
 
@@ -392,7 +436,7 @@ def ask(
             hint='words = chain phone by "words.dict"',
         )
         return Failed()
-    inputs = [Ref(chain.scores, first.span), Ref(chain.stay, first.span)]
+    inputs = [Ref(chain.scores, first.span), Ref(chain.odds, first.span)]
     if not alone:
         label = expander.evaluate(call.arguments[1], scope, owner)
         if isinstance(label, Failed):

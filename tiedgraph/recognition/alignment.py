@@ -54,8 +54,9 @@ class Network:
             self.end.append(NEVER)
             if i > 0:
                 self.arcs.append((at - 1, at, float(self.moves.left[place - 1])))
-            if i > 1 and self.moves.jump[place - 2] > IMPOSSIBLE:
-                self.arcs.append((at - 2, at, float(self.moves.jump[place - 2])))
+            over = self.moves.over
+            if i >= over and self.moves.jump[place - over] > IMPOSSIBLE:
+                self.arcs.append((at - over, at, float(self.moves.jump[place - over])))
         for source, likely in enter:
             if source < 0:
                 self.begin[first] = likely

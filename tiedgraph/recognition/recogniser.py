@@ -26,7 +26,7 @@ from tiedgraph.runtime.batch import full_names, prepare
 from tiedgraph.runtime.data import Dataset, load
 from tiedgraph.runtime.program import Program
 
-SCORES, STAY = "scores", "stay"
+SCORES, ODDS = "scores", "odds"
 WIDEST = 3  # times that a beam that lost all ways is doubled before there is none
 
 
@@ -75,7 +75,7 @@ class Recogniser:
         graph = model.checked.replace(
             losses=(),
             metrics=(),
-            outputs=(Term(SCORES, self.chain.scores), Term(STAY, self.chain.stay)),
+            outputs=(Term(SCORES, self.chain.scores), Term(ODDS, self.chain.odds)),
         )
         schedule = compiler.lower(graph, "predict", model.dtype)
         self._program = Program(schedule, model.numbers, model.threads)
@@ -311,7 +311,7 @@ class Recogniser:
             graph = self._program.schedule.graph
             batch = prepare(graph, named, self.model.dtype, declared=self._declared)
             _, found = self._program.run(batch.arrays, batch.samples, batch.lengths)
-        stay = np.asarray(found[STAY], np.float64).reshape(batch.samples, -1)[0]
+        odds = np.asarray(found[ODDS], np.float64).reshape(batch.samples, -1)[0]
         size = graph.shape_of(self.chain.scores)[1]
         steps = np.full(batch.samples, found[SCORES].shape[2])
         if isinstance(size, Extent):
@@ -323,7 +323,7 @@ class Recogniser:
                 raise DataError(
                     f"scores of the states of '{self.chain.unit}' are not finite; was it trained?"
                 )
-        return self.vocabulary.moves(stay), scores
+        return self.vocabulary.moves(odds), scores
 
 
 def _chosen(model: Model, name: str | None) -> Chain:

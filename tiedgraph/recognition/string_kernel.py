@@ -203,7 +203,7 @@ for i in range(count):
         s = above - 1 - back
         stays = held[place[s]]
         leaves, jumps = 0.0, never
-        x, y, z = s * keep, (s - 1) * keep, (s - 2) * keep
+        x, y, z = s * keep, (s - 1) * keep, (s - reach) * keep
         i_own, i_one, i_two = 0, 0, 0
         of_one, of_two = keep, 0
         if s == first[p]:
@@ -214,8 +214,8 @@ for i in range(count):
             leaves = left[place[s - 1]]
             if spoken[p] > 0 and s == first[p] + spoken[p]:
                 leaves += chance
-            if reach > 1 and s > first[p] + 1:
-                jumps = jump[place[s - 2]]
+            if reach > 1 and s >= first[p] + reach:
+                jumps = jump[place[s - reach]]
                 of_two = keep
         got = 0
         while got < keep:

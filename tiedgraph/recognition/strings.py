@@ -123,7 +123,7 @@ def _search(
         int(grammar.bigram), grammar.unigram, grammar.backoff, grammar.end, grammar.first,
         grammar.follow, grammar.likely, bits(HALF if vocabulary.optional else 0.0),
         vocabulary.quiet, int(vocabulary.optional), bits(beam),
-        1 + int(bool((moves.jump > IMPOSSIBLE).any())),
+        moves.over if (moves.jump > IMPOSSIBLE).any() else 1,
         np.full(positions * best, NEVER), room(positions * best), room(chains), room(chains),
         room(chains), room(chains), np.empty(best), room(best), np.empty(ends), room(ends),
         np.empty(ends), room(ends), np.empty((words + 1) * best), room((words + 1) * best),

@@ -91,7 +91,8 @@ class Margins:
 
 
 # Operands: steps, rows, the first place of the unit and how many it has; scores; row, held, left,
-# jump by place; the chance to take it; enter, leave, lead; room for its places and two more.
+# jump by place; the chance to take it; enter, leave, lead; room for its places; how
+# far a jump goes.
 MARGINS = Kernel(
     "tree_margins",
     f"""def kernel(activation, parameter, gradient, operand):
@@ -100,7 +101,7 @@ MARGINS = Kernel(
     held, left, jump = address(operand[6]), address(operand[7]), address(operand[8])
     chance = number(operand, 9)
     enter, leave, lead = address(operand[10]), address(operand[11]), address(operand[12])
-    now = address(operand[13])
+    now, over = address(operand[13]), operand[14]
     for t in range(steps):
         top = {NEVER!r}
         for back in range(count):
@@ -111,14 +112,14 @@ MARGINS = Kernel(
                 v = max(v, now[k - 1] + left[p - 1])
             elif t == 0:
                 v = chance
-            if k > 1:
-                v = max(v, now[k - 2] + jump[p - 2])
+            if k >= over:
+                v = max(v, now[k - over] + jump[p - over])
             now[k] = max(v, {NEVER!r}) + scores[t * rows + row[p]]
             top = max(top, now[k])
         lead[t] = top
         if t + 1 < steps:
             enter[t + 1] = max(now[count - 1] + left[first + count - 1], {NEVER!r})
-    for k in range(count + 2):
+    for k in range(count):
         now[k] = {NEVER!r}
     for back in range(steps):
         t = steps - 1 - back
@@ -129,8 +130,8 @@ MARGINS = Kernel(
                 v = max(v, now[k + 1] + left[p])
             elif t == steps - 1:
                 v = left[p]
-            if k + 2 < count:
-                v = max(v, now[k + 2] + jump[p])
+            if k + over < count:
+                v = max(v, now[k + over] + jump[p])
             now[k] = max(v, {NEVER!r}) + scores[t * rows + row[p]]
         leave[t] = max(chance + now[0], {NEVER!r})
 """,
@@ -149,7 +150,8 @@ def margins(vocabulary: Vocabulary, moves: Moves, scores: Array) -> Margins:
         return Margins(enter, leave, lead)
     run(
         MARGINS, steps, scores.shape[1], vocabulary.silence, count, scores, moves.rows, moves.held,
-        moves.left, moves.jump, bits(chance), enter, leave, lead, np.full(count + 2, NEVER),
+        moves.left, moves.jump, bits(chance), enter, leave, lead, np.full(count, NEVER),
+        moves.over,
     )  # fmt: skip
     return Margins(enter, leave, lead)
 
@@ -158,7 +160,8 @@ def margins(vocabulary: Vocabulary, moves: Moves, scores: Array) -> Margins:
 # nodes, children (first ones, child), ends (first ones, word, prior); enter, leave, lead; the first
 # place of the unit at the ends and the chance to take it; the beam; likelihoods [nodes, width];
 # what comes in [nodes]; the best of each node; lists of active nodes and whether one is; for the
-# unit at the ends; the best of each word; and how many nodes were active in all.
+# unit at the ends; the best of each word; room to count; how far a jump goes; and how many nodes
+# were active in all.
 SEARCH = Kernel(
     "tree_search",
     f"""def kernel(activation, parameter, gradient, operand):
@@ -174,6 +177,7 @@ SEARCH = Kernel(
     likely, coming, peak = address(operand[23]), address(operand[24]), address(operand[25])
     active, marked = integers(operand[26]), integers(operand[27])
     after, best, bins = address(operand[28]), address(operand[29]), integers(operand[30])
+    over = operand[31]
     count, threshold, ended, total = 0, {IMPOSSIBLE!r}, {NEVER!r}, 0
     for t in range(steps):
         x = t * rows
@@ -206,8 +210,8 @@ SEARCH = Kernel(
                 v = max(v, after[p - 1 - silence] + left[p - 1])
             else:
                 v = max(v, ended + chance)
-            if p > silence + 1:
-                v = max(v, after[p - 2 - silence] + jump[p - 2])
+            if p >= silence + over:
+                v = max(v, after[p - over - silence] + jump[p - over])
             v = max(v, {NEVER!r}) + scores[x + row[p]]
             after[p - silence] = v
             top = max(top, v)
@@ -222,8 +226,8 @@ SEARCH = Kernel(
                     v = max(v, likely[at + k - 1] + left[first + k - 1])
                 else:
                     v = max(v, coming[n])
-                if k > 1:
-                    v = max(v, likely[at + k - 2] + jump[first + k - 2])
+                if k >= over:
+                    v = max(v, likely[at + k - over] + jump[first + k - over])
                 v = max(v, {NEVER!r}) + scores[x + row[first + k]]
                 likely[at + k] = v
                 high = max(high, v)
@@ -267,7 +271,7 @@ SEARCH = Kernel(
                 for k in range(width):
                     likely[n * width + k] = {NEVER!r}
         count = kept
-    operand[31] = total
+    operand[32] = total
 """,
 )
 
@@ -297,6 +301,6 @@ def search(
         bits(HALF if vocabulary.optional else 0.0), bits(beam), most,
         np.full(nodes * width, NEVER), np.full(nodes, NEVER), np.empty(nodes),
         np.empty(nodes, np.int64), np.zeros(nodes, np.int64), np.full(vocabulary.quiet + 1, NEVER),
-        best, np.zeros(256, np.int64), 0,
+        best, np.zeros(256, np.int64), moves.over, 0,
     )  # fmt: skip
     return np.maximum(best, NEVER), int(told[-1])

@@ -26,14 +26,15 @@ HALF = float(np.log(0.5))
 class Moves:
     """By place: the row of its score, and log probabilities of the ways on.
 
-    rows: int64. held: to stay; left: to go to the next place, or out of the last; jump: to go to
-    the next but one, inside a phoneme.
+    rows: int64. held: to stay; left: to go to the next place, or out of the last; jump: to go `over`
+    places on, inside a phoneme.
     """
 
     rows: Array
     held: Array
     left: Array
     jump: Array
+    over: int = 2
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,30 @@ class Vocabulary:
         phones = sum(min(len(item.phones) for item in self.variants[word]) for word in words)
         return ends + self.width * phones
 
-    def moves(self, stay: Array) -> Moves:
-        """stay: log odds of staying, by row of the scores."""
+    def moves(self, odds: Array) -> Moves:
+        """odds: log odds of staying, by row of the scores, and behind them those of skipping."""
         chain = self.chain
-        rows = np.repeat(np.arange(len(chain.phonemes) * chain.states), chain.duration)
         first = len(chain.phonemes) * chain.states
+        rows = np.repeat(np.arange(first), chain.duration)
         ends = np.repeat(np.arange(first, first + chain.ends), chain.ends_duration)
         rows = np.concatenate([rows, ends]).astype(np.int64)
-        odds = np.asarray(stay, np.float64)[rows]
-        held, left = -np.logaddexp(0.0, -odds), -np.logaddexp(0.0, odds)
-        return Moves(rows, held, left, np.full(len(rows), NEVER))
+        odds = np.asarray(odds, np.float64)
+        held, left = -np.logaddexp(0.0, -odds[rows]), -np.logaddexp(0.0, odds[rows])
+        jump = np.full(len(rows), NEVER)
+        if not chain.skips:
+            return Moves(rows, held, left, jump)
+        # A state that is repeated for its duration is left from its last place.
+        last = np.append(rows[1:] != rows[:-1], True)
+        skips = np.where(last, np.array(chain.skips)[rows], -1)
+        can = skips >= 0
+        skip = odds[skips[can]]
+        jump[can] = left[can] - np.logaddexp(0.0, -skip)
+        left[can] -= np.logaddexp(0.0, skip)
+        # Units that skip have one duration.
+        ends_alone = int(can.argmax()) >= self.silence
+        return Moves(
+            rows, held, left, jump, 1 + (chain.ends_duration if ends_alone else chain.duration)
+        )
 
 
 def vocabulary(chain: Chain) -> Vocabulary:

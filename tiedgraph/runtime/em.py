@@ -17,14 +17,14 @@ import numpy as np
 
 from tiedgraph.diagnostics import RunError
 from tiedgraph.ir.graph import Graph, Node
-from tiedgraph.ops import chain, gaussian
+from tiedgraph.ops import chain, gaussian, odds
 from tiedgraph.runtime.program import Numbers
 from tiedgraph.ties.layout import read
 from tiedgraph.ties.view import layout
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LEAST = 1e-3  # visits below which a component keeps its numbers
-MOST_ODDS = 12.0  # log odds of staying stay within
+MOST_ODDS = 12.0  # log odds of moves stay within
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Estimator:
         for node in gaussians:
             kinds.setdefault(graph.params[node.params[0]].shape, []).append(node)
         self.states = [self._states(nodes) for nodes in kinds.values()]
-        # Of each chain where its states' log odds lie, -1 where fixed, and their counts.
+        # Of each chain where its log odds lie, -1 where fixed, their counts, and where they begin.
         self.moves = [self._moves(node) for node in chains]
         self._gathered = np.zeros(self._numbers)
         self._check()
@@ -104,7 +104,7 @@ class Estimator:
             for use in (states.mean, states.log_variance, states.weight):
                 if use is not None:
                     reached[use.place] = True
-        for stays, _ in self.moves:
+        for stays, *_ in self.moves:
             reached[stays[stays >= 0]] = True
         for name, storage in self.graph.storages.items():
             first = self.offsets[name]
@@ -151,8 +151,9 @@ class Estimator:
         self._numbers += count
         return np.arange(self._numbers - count, self._numbers)
 
-    def _moves(self, node: Node) -> tuple[Array, Array]:
-        stays: list[Array] = []
+    def _moves(self, node: Node) -> tuple[Array, Array, Array]:
+        rows: list[Array] = []
+        starts: list[Array] = []
         waiting = [node.inputs[1]]
         while waiting:
             made = self.graph.nodes[self.graph.values[waiting.pop(0)].producer]
@@ -160,10 +161,11 @@ class Estimator:
                 waiting = [*made.inputs, *waiting]
                 continue
             use = self._use([made.params[0]])
-            stays.append(np.where(use.trained, use.place, -1).reshape(-1))
-        places = np.concatenate(stays)
+            rows.append(np.where(use.trained, use.place, -1).reshape(-1))
+            starts.append(np.full(len(rows[-1]), odds.SKIPPING if made.op == "skip" else 0.0))
+        places = np.concatenate(rows)
         counts = self._reserve(node.id, chain.STATISTICS, 2 * len(places))
-        return places, counts.reshape(-1, 2)
+        return places, counts.reshape(-1, 2), np.concatenate(starts)
 
     # ------------------------------------------------------------ statistics
 
@@ -250,14 +252,14 @@ class Estimator:
 
     def _stays(self, new: Array) -> None:
         held, left = np.zeros((2, self.size))
-        for places, counts in self.moves:
+        for places, counts, _ in self.moves:
             known = places >= 0
             found = self._gathered[counts]
             np.add.at(held, places[known], found[known, 0])
             np.add.at(left, places[known], found[known, 1])
         fit = left > LEAST
-        odds = np.log(np.maximum(held[fit], 1e-30)) - np.log(left[fit])
-        new[fit] = np.clip(odds, -MOST_ODDS, MOST_ODDS)
+        found = np.log(np.maximum(held[fit], 1e-30)) - np.log(left[fit])
+        new[fit] = np.clip(found, -MOST_ODDS, MOST_ODDS)
 
     def split(self, seed: int, by: float = 0.2) -> None:
         """Moves the means of each mixture's Gaussians apart, by a part of their deviation."""
@@ -279,8 +281,8 @@ class Estimator:
             for use in (states.mean, states.log_variance, states.weight):
                 if use is not None:
                     flat[use.place[use.trained]] = 0.0
-        for places, _ in self.moves:
-            flat[places[places >= 0]] = 0.0
+        for places, _, start in self.moves:
+            flat[places[places >= 0]] = start[places >= 0]
         self._put(flat)
 
     def _flat(self) -> Array:
