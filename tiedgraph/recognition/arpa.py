@@ -21,6 +21,7 @@ from math import log
 from pathlib import Path
 
 from tiedgraph.diagnostics import DataError
+from tiedgraph.recognition.vocabulary import NEVER
 from tiedgraph.runtime.datafile import reason
 
 LARGEST = 2**28  # bytes of a file
@@ -28,6 +29,7 @@ START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 _SECTION = re.compile(r"\\(\d+)-grams:")
 TEN = log(10.0)
+ZERO = -99.0  # stands for the logarithm of nothing
 
 
 @dataclass(frozen=True)
@@ -145,4 +147,5 @@ def _entry(lines: _Lines, parts: list[str], order: int) -> tuple[float, list[str
             lines.refuse(f"'{text[:60]}' is not a number")
     if not found[0] <= 1e-3 or not found[-1] < 100:
         lines.refuse(f"{numbers[0]} is not the logarithm of a probability")
-    return found[0] * TEN, parts[1 : 1 + order], found[1] * TEN if len(found) > 1 else 0.0
+    logs = [NEVER if value <= ZERO else value * TEN for value in found]
+    return logs[0], parts[1 : 1 + order], logs[1] if len(logs) > 1 else 0.0

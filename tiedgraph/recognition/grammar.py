@@ -8,7 +8,7 @@ import numpy as np
 
 from tiedgraph.diagnostics import DataError, nearest
 from tiedgraph.recognition.arpa import END, START, UNKNOWN, Arpa
-from tiedgraph.recognition.vocabulary import NEVER, Array
+from tiedgraph.recognition.vocabulary import IMPOSSIBLE, NEVER, Array
 
 FEW = 5  # words that a message names
 
@@ -79,15 +79,19 @@ def bigram(found: Arpa, words: tuple[str, ...], weight: float, penalty: float = 
         if after != start
     )
     counts = np.bincount([before for before, _, _ in named], minlength=start + 1)
-    unigram = np.maximum(weight * unigram - penalty, NEVER)
+
+    def weighted(logs: Array) -> Array:
+        return np.where(logs > IMPOSSIBLE, weight * logs, NEVER)
+
+    unigram = weighted(unigram) - penalty
     unigram[-1] = 0.0
     return Grammar(
         unigram,
-        np.maximum(weight * backoff, NEVER),
-        np.maximum(weight * end, NEVER),
+        weighted(backoff),
+        weighted(end),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         np.array([after for _, after, _ in named], np.int64),
-        np.array([weight * likely - penalty for *_, likely in named], np.float64),
+        weighted(np.array([likely for *_, likely in named], np.float64)) - penalty,
         True,
         () if UNKNOWN in found.words else unknown,
     )

@@ -26,8 +26,8 @@ HALF = float(np.log(0.5))
 class Moves:
     """By place: the row of its score, and log probabilities of the ways on.
 
-    rows: int64. held: to stay; left: to go to the next place, or out of the last; jump: to go `over`
-    places on, inside a phoneme.
+    rows: int64. held: to stay; left: to go to the next place, or out of the last; jump: to go
+    `over` places on, inside a phoneme.
     """
 
     rows: Array
@@ -112,10 +112,9 @@ class Vocabulary:
         jump[can] = left[can] - np.logaddexp(0.0, -skip)
         left[can] -= np.logaddexp(0.0, skip)
         # Units that skip have one duration.
-        ends_alone = int(can.argmax()) >= self.silence
-        return Moves(
-            rows, held, left, jump, 1 + (chain.ends_duration if ends_alone else chain.duration)
-        )
+        inside = int(can.argmax()) < self.silence
+        duration = chain.duration if inside else chain.ends_duration
+        return Moves(rows, held, left, jump, 1 + duration)
 
 
 def vocabulary(chain: Chain) -> Vocabulary:
