@@ -246,4 +246,5 @@ CODES: dict[str, str] = {
     "W0002": "a value that nothing uses",
     "W0003": "a setting or statement that has no effect",
     "W0004": "ties that together make numbers of one parameter equal",
+    "W0005": "a phoneme that nothing trains",
 }

@@ -34,6 +34,11 @@ from tiedgraph.syntax.parser import read_source
 if TYPE_CHECKING:
     from tiedgraph.passes.expand import Expander
 
+# What stands in a unit only, and how.
+EMISSIONS = {
+    "mixture": "it stands in a unit: unit phone ... { emission = mixture(book) }",
+    "scores": "it stands in a unit: unit phone ... { emission = scores(y) }",
+}
 FUNCTIONS = ("likelihood", "discriminate", "word_scores", "decode", "word_error")
 
 

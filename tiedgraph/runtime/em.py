@@ -221,6 +221,7 @@ class Estimator:
         flat = self._flat()
         new = flat.copy()
         unseen = self._means(flat, new)
+        unseen += self._unweighted()
         self._variances(flat, new, floor)
         self._weights(new)
         self._stays(new)
@@ -267,6 +268,17 @@ class Estimator:
         centre = (first + n * mean).sum(axis=(0, 1)) / count
         square = (second + 2 * mean * first + n * mean * mean).sum(axis=(0, 1)) / count
         return np.asarray(np.maximum(square - centre * centre, 0.0))
+
+    def _unweighted(self) -> list[str]:
+        """States over codebooks that were hardly visited."""
+        return [
+            state
+            for weights in self.weights
+            for state, n in zip(
+                weights.states, self._gathered[weights.counts].sum(axis=1), strict=True
+            )
+            if n < LEAST
+        ]
 
     def _weights(self, new: Array) -> None:
         above, below = np.zeros((2, self.size))
