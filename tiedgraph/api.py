@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from tiedgraph import compiler
 from tiedgraph.compression.file import SUFFIX
 from tiedgraph.compression.file import load as load_tied
 from tiedgraph.compression.search import compress as compress
-from tiedgraph.diagnostics import TieError
+from tiedgraph.diagnostics import Diagnostics, RunError, TieError
 from tiedgraph.model import Model
+from tiedgraph.passes.spoken import warn_of_words
+from tiedgraph.render import render_text
 from tiedgraph.rewrite.harden import find_clusters
 from tiedgraph.rewrite.harden import harden as hardened
 from tiedgraph.rewrite.text import Rewritten
@@ -85,10 +88,21 @@ def load(path: str | Path, *, threads: int = 2, lexicon: str | Path | None = Non
 
     lexicon: a file of other words over the same phonemes, which chains know instead; the words of
     a lexicon need no training.
+    A word with a phoneme that had no training data is a warning (`warnings.warn`).
     Raises RunError where it is damaged or its numbers are not of its model, and TieError where its
     text cannot be compiled by this version.
     """
+    model = loaded(Path(path), threads, lexicon)
+    if model.warnings:
+        warnings.warn(render_text(model.warnings), stacklevel=2)
+    return model
+
+
+def loaded(path: Path, threads: int, lexicon: str | Path | None = None) -> Model:
+    """The same, with what there is to warn of in `Model.warnings`."""
     if Path(path).suffix == SUFFIX and not Path(path).is_dir():
+        if lexicon is not None:
+            raise RunError(f"{path} keeps the words it was compressed with; give the run instead")
         return load_tied(Path(path), threads)
     saved = read(Path(path))
     found = compiler.check(saved.main, saved.define, lexicon=lexicon)
@@ -100,6 +114,10 @@ def load(path: str | Path, *, threads: int = 2, lexicon: str | Path | None = Non
     model = Model(found.graph, origin, threads=threads)
     now, best = saved.snapshot(found.graph)
     model.restore(now if best is None else replace(now, numbers=best.numbers))
+    if lexicon is not None and model.heard:
+        told = Diagnostics()
+        warn_of_words(found.graph, model.heard, told)
+        model.warnings = tuple(told.warnings)
     return model
 
 

@@ -24,6 +24,7 @@ from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
 from tiedgraph.passes.simplify import Mode, simplify
 from tiedgraph.passes.soft import resolve_mixtures
+from tiedgraph.passes.spoken import warn_of_lexicon
 from tiedgraph.passes.tasks import weigh_by_uncertainty
 from tiedgraph.passes.ties import resolve_ties
 from tiedgraph.syntax import ast
@@ -98,6 +99,8 @@ def _check(
     graph = resolve_ties(graph, diagnostics, root)
     if not diagnostics.errors:
         graph = resolve_mixtures(graph, diagnostics)
+    if not diagnostics.errors and lexicon is None:
+        warn_of_lexicon(graph, diagnostics)
     if diagnostics.errors:
         return Checked(source, None, diagnostics)
     verify(graph, "ties")

@@ -14,18 +14,20 @@ import numpy as np
 
 from tiedgraph import compiler
 from tiedgraph.codegen import kernels
-from tiedgraph.diagnostics import DataError, RunError, nearest
-from tiedgraph.ir.graph import Graph
+from tiedgraph.diagnostics import DataError, Diagnostic, RunError, nearest
+from tiedgraph.ir.graph import Graph, Term
 from tiedgraph.ir.types import Extent
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
 from tiedgraph.passes.settings import Em, TrainSettings, train_settings
 from tiedgraph.passes.simplify import Mode
+from tiedgraph.passes.spoken import labels, phonemes_of
 from tiedgraph.passes.tasks import only_tasks
 from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, full_names, prepare
 from tiedgraph.runtime.checkpoint import save_model
+from tiedgraph.runtime.clusters import Frames
 from tiedgraph.runtime.data import arranged, is_by_task, load
 from tiedgraph.runtime.em import Estimator
 from tiedgraph.runtime.identity import Origin
@@ -50,7 +52,7 @@ class Model:
     graph: a checked graph (`tiedgraph.compiler.check`). origin: what it was read from, its dtype
     (float32 or float64), and the seed of initial numbers and dropout; a saved model keeps it.
     threads: at most so many are used. samples: number of training samples, which the cost of soft
-    ties is divided by.
+    ties is divided by. warnings: what there is to say of it since it was loaded.
     """
 
     def __init__(self, graph: Graph, origin: Origin, *, threads: int = 2, samples: int = 1) -> None:
@@ -85,6 +87,13 @@ class Model:
         self._tasks = {term.task for term in graph.losses if term.task}
         self._reached_by: dict[tuple[str, ...], frozenset[str]] = {}
         self._estimator: Estimator | None = None
+        self._frames: dict[str, Frames] = {}  # of codebooks that have no place yet
+        # For word models: whose labels say which words are said, and which phonemes were heard.
+        self._targets = {name: found for name, found in labels(graph).items() if found}
+        self._said: dict[str, set[int]] = {}
+        self._heard: frozenset[str] = frozenset()
+        self._unvisited: set[str] = set()
+        self.warnings: tuple[Diagnostic, ...] = ()
         self._epoch = inf  # before and after training, soft ties have their last strength
         rates = {
             f"{name}.{part}": rate
@@ -186,6 +195,8 @@ class Model:
         """
         with self._lock:
             self._needs_loss()
+            if self._targets:
+                self._listen(arrays)
             self._epoch = epoch
             before = self.numbers.array[self._statistics] if self._statistics.size else None
             self.optimiser.set(rate, self._moved(arrays))
@@ -215,6 +226,7 @@ class Model:
         """
         with self._lock:
             self._needs_loss()
+            self._listen(arrays)
             method = self.settings.method
             assert isinstance(method, Em)
             if self._estimator is None:
@@ -223,8 +235,12 @@ class Model:
                 self._estimator.clear()
                 if epoch == 0 and method.flat:
                     self._estimator.flatten()
-                if epoch == method.split - 1:
-                    self._estimator.split(self.seed)
+                    self._frames = {book: Frames() for book in self._estimator.books}
+                stage, rest = divmod(epoch - (method.split - 1), method.every)
+                if not rest and stage >= 0:
+                    self._estimator.split(self.seed, stage)
+            for book, frames in self._frames.items():
+                frames.add(*self._frames_of(self._estimator.books[book], arrays))
             sums, total = self._train(arrays, update=False, like=like)
             self._needs_finite(sums)
             tape = self.program("train").latest
@@ -237,8 +253,27 @@ class Model:
         with self._lock:
             assert self._estimator is not None
             assert isinstance(self.settings.method, Em)
-            self._estimator.maximise(self.settings.method.floor)
+            floor = self.settings.method.floor
+            unvisited = self._estimator.maximise(floor)
+            self._unvisited = {path.rpartition(".state[")[0] for path in unvisited}
+            for book, frames in self._frames.items():
+                self._estimator.place(book, frames.all(), self.seed, floor)
+            self._frames = {}
             self.steps += 1
+
+    def _frames_of(self, value: str, arrays: Mapping[str, Any]) -> tuple[Array, Array]:
+        """What a codebook is given, [samples, size, time], and the steps of each sample."""
+        key = ("frames", value)
+        if key not in self._programs:
+            graph = self.checked.replace(outputs=(Term("frames", value),))
+            schedule = compiler.lower(graph, "predict", self.dtype)
+            self._programs[key] = Program(schedule, self.numbers, self.threads)
+        program = self._programs[key]
+        batch = self._prepare(program, arrays)
+        _, found = program.run(batch.arrays, batch.samples, batch.lengths)
+        x = found["frames"]
+        told = _trim("frames", program.schedule.graph.type_of(value), found, batch)
+        return x, told.get("frames.length", np.full(len(x), x.shape[2]))
 
     def _step(self, arrays: Mapping[str, Any], like: int) -> dict[str, Array]:
         """The whole step of one program in one call; answers the batch's sums."""
@@ -416,7 +451,8 @@ class Model:
             for name in self.trained:
                 region = plan.storages[name]
                 slots[name] = kept[:, region.offset : region.offset + region.size].copy()
-            return Snapshot(self.free, slots, self.steps, self.optimiser.steps, self.samples)
+            counts = (self.steps, self.optimiser.steps, self.samples)
+            return Snapshot(self.free, slots, *counts, self.heard)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Puts a snapshot of this model back."""
@@ -429,6 +465,24 @@ class Model:
                 self.optimiser.slots[:, part] = np.asarray(array).reshape(-1, region.size)
             self.steps, self.optimiser.steps = snapshot.steps, snapshot.updates
             self.samples = snapshot.samples
+            self._heard, self._said = snapshot.heard, {}
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """Paths of phonemes that were said in what the model was trained on."""
+        found = set(self._heard)
+        for name, words in self._said.items():
+            found |= phonemes_of(self.checked.chains[name], words) - self._unvisited
+        return frozenset(found)
+
+    def _listen(self, arrays: Mapping[str, Any]) -> None:
+        """Notes which words are said in a batch."""
+        for name, targets in self._targets.items():
+            parts = arrays.values() if is_by_task(arrays, self.checked) else [arrays]
+            for part in parts:
+                own = full_names(part, self._declared)
+                for target in targets & own.keys():
+                    self._said.setdefault(name, set()).update(np.unique(own[target]).tolist())
 
     @property
     def trained(self) -> list[str]:
@@ -524,6 +578,8 @@ class Model:
             found = project(self.checked, self.free, given)
             for name, array in found.storages.items():
                 self.numbers.storage(name)[:] = np.asarray(array).reshape(-1)
+            if isinstance(other, Model):
+                self._heard |= other.heard
             for name, drawn in self._mixtures.items():
                 if any(f"{name}.{part}" not in found.taken for part in PARTS):
                     drawn.start()

@@ -40,6 +40,7 @@ CASES = {
     "optional silence": {"between": "silence", "unit": "unit silence optional"},
     "duration": {"duration": 2, "between": "silence", "unit": "unit silence optional"},
     "mixtures": {"emission": "gaussian(x, mixtures=2)"},
+    "codebook": {"emission": "mixture(y)", "more": "y = codebook(x, 19)"},
     "network": {"emission": "scores(y)", "more": "y = conv1d(x, 6, window=1)"},
     "over words": {"loss": "discriminate", "between": "silence", "unit": "unit silence optional"},
     "skips": {"states": 3, "entries": "skip = true\n"},

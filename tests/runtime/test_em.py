@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import tiedgraph.api as tg
+from tiedgraph.cli.main import app
 from tiedgraph.diagnostics import RunError, TieError
+from tiedgraph.passes.spoken import untrained
 
 LEXICON = "cat  k a t\ntack  t a k\nat  a t\nact  a k t\n"
 MODEL = """
@@ -63,6 +66,33 @@ def test_the_likelihood_never_falls(mixtures: int, tmp_path: Path) -> None:
             assert losses[i + 1] <= losses[i] + 1e-8 * abs(losses[i]), (i, losses)
     assert losses[-1] < losses[0] - 10
     assert model.evaluate(said())["word_error"] < 0.1
+
+
+CODEBOOK = "book = codebook(x, 8)\nunit phone"
+
+
+def with_codebook(folder: Path, more: str = "", lexicon: str = LEXICON) -> tg.Model:
+    model_of(folder, more=more, lexicon=lexicon)
+    path = folder / "words.tie"
+    text = path.read_text().replace("gaussian(x, mixtures=1)", "mixture(book)")
+    path.write_text(text.replace("unit phone", CODEBOOK))
+    return tg.compile(path, dtype="float64")
+
+
+def test_the_likelihood_never_falls_over_a_codebook(tmp_path: Path) -> None:
+    model = with_codebook(tmp_path)
+    losses = [row["loss"] for row in model.fit(said(), epochs=14)]
+    after = losses[1:]  # the first epoch is of Gaussians that are all alike
+    assert (np.diff(after) <= 1e-8 * np.abs(after[:-1])).all()
+    assert model.evaluate(said())["word_error"] < 0.1
+
+
+def test_tied_weights_over_a_codebook_are_pooled(tmp_path: Path) -> None:
+    more = "tie hard phone[k], phone[t]\n"
+    tied = with_codebook(tmp_path / "tied", more=more)
+    one = with_codebook(tmp_path / "one", lexicon=LEXICON.replace("k", "t"))
+    histories = [[row["loss"] for row in model.fit(said())] for model in (tied, one)]
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-10)
 
 
 def test_skips_are_learnt(tmp_path: Path) -> None:
@@ -129,6 +159,45 @@ def test_a_phoneme_that_is_not_said_keeps_its_numbers(tmp_path: Path) -> None:
     model.fit(said())
     assert np.isfinite(model.loss(**said()))
     assert (model.parameters["phone[z].state[0].mean"] == 0).all()
+
+
+def test_phonemes_without_training_are_told(tmp_path: Path) -> None:
+    """After training, in the run, and where a later lexicon has one, by its line."""
+    np.savez(tmp_path / "data.npz", **said())
+    output = "output spoken = decode(words)\n"
+    model_of(tmp_path, more=output, lexicon=LEXICON + "zoo  z u\ntoo  t u\n")
+    run, command = str(tmp_path / "run"), CliRunner()
+    file = str(tmp_path / "words.tie")
+    data = ["--data", str(tmp_path / "data.npz")]
+    done = command.invoke(app, ["train", file, *data, "-o", run, "--epochs", "2"])
+    assert done.exit_code == 0, done.output
+    assert "W0005" in done.stderr
+    assert "began with: 'u' and 'z'" in done.stderr
+    new = tmp_path / "new.dict"
+    new.write_text("tat  t a t\nuk   u k\nkat  k a t\nat  a t\n")
+    for asked in (["evaluate", run, *data], ["predict", run, *data, "-o", str(tmp_path / "p.npz")]):
+        done = command.invoke(app, [*asked, "--lexicon", str(new)])
+        assert done.exit_code == 0, done.output
+        assert "phoneme 'u', which had no training data" in done.stderr
+        assert "new.dict:2:1" in done.stderr
+        assert done.stderr.count("warning") == 1
+    with pytest.warns(UserWarning, match="phoneme 'u'"):
+        tg.load(run, lexicon=new)
+    new.write_text("tat  t a t\nokay  o k\n")
+    done = command.invoke(app, ["evaluate", run, *data, "--lexicon", str(new)])
+    assert done.exit_code == 1
+    assert "E0506" in done.stderr
+    assert "new.dict:2:1" in done.stderr
+
+
+def test_what_is_tied_to_what_was_heard_is_trained(tmp_path: Path) -> None:
+    more = "tie hard phone[z].emission, phone[t].emission\n"
+    model = model_of(tmp_path, more=more, lexicon=LEXICON + "zoo  z u\n")
+    model.fit(said(), epochs=1)
+    assert untrained(model.checked, model.heard) == {"words": ("u",)}
+    model.save(tmp_path / "run")
+    again = tg.load(tmp_path / "run")
+    assert again.heard == model.heard == {"phone[a]", "phone[k]", "phone[t]"}
 
 
 def test_new_words_need_no_training(tmp_path: Path) -> None:

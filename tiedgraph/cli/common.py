@@ -191,6 +191,8 @@ def is_trained(path: Path) -> bool:
 
 def load_run(path: Path, threads: int, lexicon: Path | None = None) -> Model:
     """A saved run as a model; `lexicon`: other words for its chains."""
-    from tiedgraph.api import load
+    from tiedgraph.api import loaded
 
-    return load(path, threads=threads, lexicon=lexicon)
+    model = loaded(path, threads, lexicon)
+    print_diagnostics(model.warnings)
+    return model

@@ -75,6 +75,12 @@ def explain(
         inside = (f"{name}.", f"{name}[")
         told = {
             "mixtures": [m for m in told["mixtures"] if name.partition(".")[0] == m["name"]],
+            "phonemes": [
+                {"chain": c["name"], **p}
+                for c in told["chains"]
+                for p in c["phonemes"]
+                if p["path"] == name
+            ],
             "parameters": [
                 p for p in told["parameters"] if p["name"] == name or p["name"].startswith(inside)
             ],

@@ -26,6 +26,7 @@ from tiedgraph.cli.common import (
     defined,
     finite,
     metrics_text,
+    print_diagnostics,
     say,
     show,
 )
@@ -98,8 +99,10 @@ def train(
     from tiedgraph.api import load as load_model
     from tiedgraph.cli.progress import projection_text, watch_for
     from tiedgraph.compiler import files_of
+    from tiedgraph.diagnostics import Diagnostics
     from tiedgraph.model import Model
     from tiedgraph.passes.settings import load_settings, train_settings
+    from tiedgraph.passes.spoken import warn_of_data
     from tiedgraph.runtime.checkpoint import new_run, resumed_run
     from tiedgraph.runtime.data import Data, arranged, hold_out, load, mark
     from tiedgraph.runtime.identity import Origin
@@ -131,7 +134,7 @@ def train(
     if resume and start_from is not None:
         raise typer.BadParameter("--resume goes on with a run's own numbers: omit --start-from")
 
-    other = None if start_from is None else load_model(start_from).parameters
+    other = None if start_from is None else load_model(start_from)
     train_data = load(train_source, graph, dtype.value)
     held_out: Data | None = None
     measured_on = ""
@@ -178,6 +181,9 @@ def train(
             say(str(error))
             raise typer.Exit(error.exit_code) from None
         _plot(model, place)
+    found = Diagnostics()
+    warn_of_data(graph, model.heard, found)
+    print_diagnostics(found.warnings)
     _report(graph, place, history, measured_on, format)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tiedgraph.diagnostics import Span
 from tiedgraph.explain.mixtures import MixtureReport, mixtures
+from tiedgraph.explain.words import ChainReport, chains
 from tiedgraph.ir.graph import Graph, Init, Node, Param, Storage
 from tiedgraph.ir.types import Extent, bind, elements
 from tiedgraph.ops import BY_NAME
@@ -122,6 +123,7 @@ class Explanation:
     statistics: int
     ties: tuple[TieReport, ...]
     mixtures: tuple[MixtureReport, ...]
+    chains: tuple[ChainReport, ...]
     together: tuple[str, ...]
     windows: tuple[WindowReport, ...]
     for_all_tasks: tuple[str, ...]
@@ -171,6 +173,7 @@ def explain(graph: Graph, states: Mapping[str, MixtureState] | None = None) -> E
         statistics=rest,
         ties=tuple(_tie(tie) for tie in ties if tie.kind != "soft"),
         mixtures=soft,
+        chains=chains(graph),
         together=tuple(_together(parameters)),
         windows=tuple(_windows(graph, lengths)),
         for_all_tasks=tuple(_for_all_tasks(graph)),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from math import prod
 
 from tiedgraph.diagnostics import nearest
-from tiedgraph.explain.data import Explanation, ParameterReport, explain, listed
+from tiedgraph.explain.data import Explanation, OwnerReport, ParameterReport, explain, listed
 from tiedgraph.explain.mixtures import MixtureReport, components_text, mixture_rows
+from tiedgraph.explain.words import chain_text, phoneme_text
 from tiedgraph.ir.graph import Graph
 from tiedgraph.render import table
 from tiedgraph.ties.mixture import PARTS
@@ -26,6 +29,7 @@ def explain_text(explanation: Explanation, name: str | None = None) -> str:
         parts.append(_ties_text(explanation))
     for report in explanation.mixtures:
         parts.append(_mixture_text(report))
+    parts += [chain_text(report) for report in explanation.chains]
     if explanation.together:
         parts.append("what the ties imply together\n" + _lines(explanation.together))
     if explanation.windows:
@@ -49,8 +53,14 @@ def _windows_text(e: Explanation) -> str:
     """What windows share without any tie."""
     lengths = ", ".join(f"{name} = {count}" for name, count in e.lengths.items())
     rows = [["parameter", "numbers", "places", "connections"]]
+    sums: dict[tuple[str, int], list[int]] = {}
+    for w in e.windows:
+        found = sums.setdefault((_pattern(e, w.parameter), w.places), [0, 0])
+        found[0] += w.numbers
+        found[1] += w.connections
     rows += [
-        [w.parameter, f"{w.numbers:,}", f"{w.places:,}", f"{w.connections:,}"] for w in e.windows
+        [name, f"{numbers:,}", f"{places:,}", f"{connections:,}"]
+        for (name, places), (numbers, connections) in sums.items()
     ]
     told = f" at {lengths}" if lengths else ""
     return f"what windows share, one sample{told}\n" + table(rows, right={1, 2, 3})
@@ -86,18 +96,40 @@ def _ties_text(e: Explanation) -> str:
 def _owners_text(e: Explanation) -> str:
     views = {p.name: p for p in e.parameters}
     rows = [["owner", "shape", "numbers", "starts as", "", "read by"]]
+    alike = Counter(_kind(e, owner) for owner in e.owners)
+    told: set[tuple[str, ...]] = set()
     for owner in e.owners:
+        kind = _kind(e, owner)
+        if alike[kind] > 1:
+            if kind not in told:
+                numbers = f"{alike[kind] * owner.numbers:,}"
+                rows.append([kind[0], kind[1], numbers, kind[2], kind[3], f"{alike[kind]} alike"])
+            told.add(kind)
+            continue
         others = [name for name in owner.readers if name != owner.name or views[name].view]
         plain = [name for name in others if not views[name].view]
         shown = [_read(views[name]) for name in others if views[name].view]
         shown = textwrap.wrap(", ".join(plain), 60, break_on_hyphens=False) + shown
-        training = "" if owner.training == "trained" else owner.training
         rows.append(
-            [owner.name, _shape(owner.shape), f"{owner.numbers:,}", owner.init, training]
+            [owner.name, _shape(owner.shape), f"{owner.numbers:,}", owner.init, kind[3]]
             + [shown[0] if shown else ""]
         )
         rows += [["", "", "", "", "", more] for more in shown[1:]]
     return "who owns what\n" + table(rows, right={2})
+
+
+def _pattern(e: Explanation, name: str) -> str:
+    """`phone[*].state[*].mean` for a parameter of a unit; others as they are."""
+    units = tuple(f"{unit}{end}" for c in e.chains for unit in (c.unit, c.between) for end in ".[")
+    return re.sub(r"\[\w+\]", "[*]", name) if name.startswith(units) else name
+
+
+def _kind(e: Explanation, owner: OwnerReport) -> tuple[str, ...]:
+    """What owners must have in common to be told in one row: those of a unit that nothing else
+    reads."""
+    name = owner.name if len(owner.readers) > 1 else _pattern(e, owner.name)
+    training = "" if owner.training == "trained" else owner.training
+    return name, _shape(owner.shape), owner.init, training
 
 
 def _read(param: ParameterReport) -> str:
@@ -134,6 +166,7 @@ def _named_text(e: Explanation, name: str) -> str:
     mixture = next((m for m in e.mixtures if name in (m.name, *_own(m))), None)
     if mixture is not None:
         return _mixture_text(mixture) + "\n"
+    phonemes = [(c, p) for c in e.chains for p in c.phonemes if p.path == name]
     found = [
         p for p in e.parameters if p.name == name or p.name.startswith((f"{name}.", f"{name}["))
     ]
@@ -143,7 +176,8 @@ def _named_text(e: Explanation, name: str) -> str:
         known += list(dict.fromkeys(p.name.rpartition(".")[0] for p in e.parameters))
         hint = nearest(name, known)
         raise ValueError(f"there is no parameter or layer '{name}'" + (f"; {hint}" if hint else ""))
-    return "\n\n".join(_parameter_text(param) for param in found) + "\n"
+    parts = [phoneme_text(chain, phoneme) for chain, phoneme in phonemes]
+    return "\n\n".join([*parts, *(_parameter_text(param) for param in found)]) + "\n"
 
 
 def _own(report: MixtureReport) -> list[str]:

@@ -10,6 +10,9 @@ from math import prod
 from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ops import BY_NAME
 
+ASKED = ("likelihood", "word_scores")  # ops of a chain, given its scores and its log odds
+BADGES = 8  # letters that a unit's box has at most
+
 
 @dataclass
 class Box:
@@ -72,7 +75,15 @@ def picture(graph: Graph, states: Mapping[str, str] | None = None) -> Picture:
             home[name] = name
     readers = Counter(v for node in graph.nodes.values() for v in node.inputs)
     outputs = {term.value for term in graph.outputs}
+    units = _units(graph)
     for node in graph.nodes.values():
+        whole = _home_of(node, units)
+        if whole is not None:
+            box = boxes.setdefault(whole.id, whole)
+            box.badges += [a for p in node.params for a in letters.get(p, [])]
+            box.badges = list(dict.fromkeys(box.badges))[:BADGES]
+            home.update(dict.fromkeys(node.outputs, whole.id))
+            continue
         given = [v for v in node.inputs if not v.startswith("$")]
         before = boxes.get(home.get(given[0], "")) if given else None
         folds = (
@@ -95,13 +106,52 @@ def picture(graph: Graph, states: Mapping[str, str] | None = None) -> Picture:
             home[value] = box.id
             box.output = box.output or value in outputs
     arrows = []
+    asked = {
+        (c.scores, c.odds): f"chain {c.name}" for c in graph.chains.values() if c.name in units
+    }
     for node in graph.nodes.values():
         target = home[node.outputs[0]]
-        for value in node.inputs:
+        through = asked.get((node.inputs[0], node.inputs[1])) if node.op in ASKED else None
+        if through is not None:
+            boxes.setdefault(through, units[through.removeprefix("chain ")])
+            sources = [home.get(value, "") for value in node.inputs[:2]]
+            arrows += [(source, through) for source in sources if source not in ("", through)]
+            arrows.append((through, target))
+        for value in node.inputs[2 if through is not None else 0 :]:
             source = home.get(value)
             if source is not None and source != target:
                 arrows.append((source, target))
     return Picture(graph.name, boxes, tuple(dict.fromkeys(arrows)), tuple(groups))
+
+
+def _units(graph: Graph) -> dict[str, Box]:
+    """A box for each unit and each chain of word models, by path."""
+    found: dict[str, Box] = {}
+    for chain in graph.chains.values():
+        members = {chain.unit: (len(chain.phonemes), chain.states)}
+        if chain.ends_name:
+            members[chain.ends_name] = (0, chain.ends)
+        for path, (phonemes, states) in members.items():
+            lines = [f"{states} state{'s' * (states > 1)}"]
+            if phonemes:
+                lines = [f"{phonemes} phonemes of {lines[0]}"]
+            names = graph.instances[path].params
+            numbers = sum(prod(graph.params[name].shape) for name in names)
+            lines.append(f"{numbers:,} number{'s' * (numbers > 1)}")
+            found[path] = Box(f"unit {path}", "layer", f"unit {path}", lines)
+        words = [f"{len(chain.lexicon.words):,} words"]
+        if len(chain.lexicon.pronunciations) > len(chain.lexicon.words):
+            words.append(f"{len(chain.lexicon.pronunciations):,} pronunciations")
+        found[chain.name] = Box(f"chain {chain.name}", "function", f"chain {chain.name}", words)
+    return found
+
+
+def _home_of(node: Node, units: Mapping[str, Box]) -> Box | None:
+    """The unit or chain that a node is part of."""
+    whole = units.get(node.instance.partition("[")[0].removesuffix(".state"))
+    if whole is None and node.op == "concat":
+        whole = units.get(node.id.rpartition(".")[0].rpartition(".")[0])
+    return whole if node.instance or node.op == "concat" else None
 
 
 def _title(node: Node, before: str) -> str:

@@ -175,13 +175,18 @@ def _legend(groups: tuple[Group, ...], top: float) -> tuple[list[str], float, fl
 
 def html(graph: Graph, states: Mapping[str, str] | None = None) -> str:
     """The same picture in a page of its own that drags and zooms; it loads nothing."""
-    name = escape(graph.name)
+    return page(graph.name, svg(graph, states))
+
+
+def page(title: str, picture: str) -> str:
+    """An SVG picture in a page of its own."""
+    name = escape(title)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n'
         "<style>body{margin:0;background:#fff;overflow:hidden}"
         "@media(prefers-color-scheme:dark){body{background:#1b1f24}}"
         "svg{transform-origin:0 0;cursor:grab}</style></head>\n<body>\n"
-        + svg(graph, states)
+        + picture
         + "<script>\nconst s=document.querySelector('svg');let x=0,y=0,k=1,d=null;\n"
         "const p=()=>s.style.transform=`translate(${x}px,${y}px) scale(${k})`;\n"
         "addEventListener('wheel',e=>{e.preventDefault();const f=Math.exp(-e.deltaY/500);"

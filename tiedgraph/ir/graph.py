@@ -210,7 +210,7 @@ class Chain:
     phoneme, then those of the unit at the ends; and behind the log odds of staying those of leaving
     a state over the next.
     skips: for each row where these stand, -1 where that cannot be, () for none.
-    duration: least steps in each state.
+    unit, ends_name: paths of the units. duration: least steps in each state.
     ends: states of the unit at the ends, 0 for none; optional: whether these may be left out.
     """
 
@@ -270,12 +270,15 @@ class Instance:
 
     op: "" for blocks and repeats, "?" for one whose statement has an error.
     params: ids of the parameters of everything inside.
+    part: for a part of another instance, what its parameters' paths begin with: `phone[aa].state`
+      for `phone[aa].emission`. Its parameters are named as the other's are.
     """
 
     path: str
     op: str = ""
     params: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+    part: str = ""
 
 
 @dataclass(frozen=True)

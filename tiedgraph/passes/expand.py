@@ -267,6 +267,7 @@ class Expander:
             if call.function in OPERATORS.values():
                 signs = {word: sign for sign, word in OPERATORS.items()}
                 hint = f"write a {signs[call.function]} b"
+            hint = words.EMISSIONS.get(call.function, hint)
             hint = hint or f"define it, block {call.function}(x) {{ ... return ... }}, or import it"
         self.diagnostics.error("E0203", message, function_span(call), hint=hint)
         return Failed()

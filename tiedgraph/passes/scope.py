@@ -61,11 +61,13 @@ class TaskOf:
 class UnitOf:
     """A unit of word models: rows of scores, its phonemes' states in order.
 
-    phonemes: () for one without a lexicon. scores, stay, skip: ids of values that are [rows, time],
-    [rows] and [rows that may be left over the next] one below the other; skip may be ().
+    path: of its instance. phonemes: () for one without a lexicon. scores, stay, skip: ids of values
+    that are [rows, time], [rows] and [rows that may be left over the next] one below the other;
+    skip may be ().
     """
 
     name: str
+    path: str
     phonemes: tuple[str, ...]
     scores: tuple[str, ...]
     stay: tuple[str, ...]

@@ -34,6 +34,11 @@ from tiedgraph.syntax.parser import read_source
 if TYPE_CHECKING:
     from tiedgraph.passes.expand import Expander
 
+# What stands in a unit only, and how.
+EMISSIONS = {
+    "mixture": "it stands in a unit: unit phone ... { emission = mixture(book) }",
+    "scores": "it stands in a unit: unit phone ... { emission = scores(y) }",
+}
 FUNCTIONS = ("likelihood", "discriminate", "word_scores", "decode", "word_error")
 
 
@@ -158,11 +163,15 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
     members = [f"{path}[{name}]" if name else path for name in phonemes]
     for member in dict.fromkeys((path, *members)):
         expander.made.instances[member] = Instance(member, "", span=statement.span)
+    for member in members:
+        whole = f"{member}.emission"
+        part = f"{member}.state"
+        expander.made.instances[whole] = Instance(whole, "", span=statement.span, part=part)
     call = emissions[0].value
     if isinstance(call, ast.Call) and call.function == "scores":
         scores = _given(expander, call, scope, path)
     else:
-        scores = _made(expander, call, scope, members, settings.states)
+        scores = _made(expander, call, scope, path, members, settings.states)
     if isinstance(scores, Failed):
         return scores
 
@@ -176,6 +185,7 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
 
     return UnitOf(
         statement.name,
+        path,
         tuple(phonemes) if lexicon is not None else (),
         tuple(row.id for row in scores),
         odds("stay", settings.states),
@@ -218,34 +228,71 @@ def _settings(
 
 def _given(expander: Expander, call: ast.Call, scope: Scope, path: str) -> list[Ref] | Failed:
     """`scores(value)`: a row for each state, in the order of the phonemes."""
-    found: Result = Failed()
-    if len(call.arguments) == 1 and not call.keywords:
-        found = expander.evaluate(call.arguments[0], scope, Owner("value", f"{path}.scores", path))
-    if isinstance(found, Constant) or len(call.arguments) != 1 or call.keywords:
-        expander.diagnostics.error(
-            "E0204",
-            "scores takes one value, float[states, time]",
-            call.span,
-            hint="write emission = scores(y), with y the output of a layer",
-        )
-        return Failed()
+    about = (
+        "scores takes one value, float[states, time]",
+        "write emission = scores(y), with y the output of a layer",
+    )
+    found = _only(expander, call, scope, Owner("value", f"{path}.scores", path), *about)
     return [found] if isinstance(found, Ref) else found
+
+
+def _weighted(
+    expander: Expander,
+    call: ast.Call,
+    scope: Scope,
+    path: str,
+    members: Sequence[str],
+    states: int,
+) -> list[Ref] | Failed:
+    """`mixture(book)`: one node for all states, and an instance with a weight for each."""
+    about = (
+        "mixture takes one value, the densities of a codebook",
+        "write book = codebook(frames, 64) above, and here emission = mixture(book)",
+    )
+    found = _only(expander, call, scope, Owner("value", f"{path}.book", path), *about)
+    if not isinstance(found, Ref):
+        return found
+    names = tuple(f"{member}.state[{i}]" for member in members for i in range(states))
+    for name in names:
+        expander.made.instances[name] = Instance(name, "mixture", span=call.span)
+    places = ((0, found.span),) if found.span is not None else ()
+    bound = Bound((found.id,), BY_NAME["mixture"].Attrs(names), places)
+    owner = Owner("value", f"{path}.states", None)
+    return [expander.add(BY_NAME["mixture"], bound, owner, call.span, None, path)]
+
+
+def _only(
+    expander: Expander, call: ast.Call, scope: Scope, owner: Owner, message: str, hint: str
+) -> Ref | Failed:
+    """The one argument of an emission, a value."""
+    found: Result = Failed()
+    right = len(call.arguments) == 1 and not call.keywords
+    if right:
+        found = expander.evaluate(call.arguments[0], scope, owner)
+    if isinstance(found, Constant) or not right:
+        expander.diagnostics.error("E0204", message, call.span, hint=hint)
+        return Failed()
+    return found
 
 
 def _made(
     expander: Expander,
     call: ast.Expression,
     scope: Scope,
+    path: str,
     members: Sequence[str],
     states: int,
 ) -> list[Ref] | Failed:
-    """`gaussian(frames)`: a layer for each state."""
+    """`gaussian(frames)`: a layer for each state; `mixture(book)`: weights for each state."""
+    if isinstance(call, ast.Call) and call.function == "mixture":
+        return _weighted(expander, call, scope, path, members, states)
     if not isinstance(call, ast.Call) or call.function != "gaussian":
         expander.diagnostics.error(
             "E0204",
-            "an emission is gaussian(frames) or scores(value)",
+            "an emission is gaussian(frames), mixture(codebook) or scores(value)",
             call.span,
-            hint="write emission = gaussian(frames, mixtures=2), or scores(...) of a network",
+            hint="write emission = gaussian(frames, mixtures=2), mixture(...) of a codebook, or "
+            "scores(...) of a network",
         )
         return Failed()
     rows: list[Ref] = []
@@ -328,13 +375,13 @@ def read_chain(
         scores.id,
         odds.id,
         lexicon,
-        unit.name,
+        unit.path,
         unit.phonemes,
         unit.states,
         unit.duration,
         ends.states if ends is not None else 0,
         ends.duration if ends is not None else 1,
-        ends.name if ends is not None else "",
+        ends.path if ends is not None else "",
         ends is not None and ends.optional,
         skips,
     )

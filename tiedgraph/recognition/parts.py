@@ -32,10 +32,11 @@ class Parts:
 def parts_of(vocabulary: Vocabulary, network: Network, way: Array, words: tuple[int, ...]) -> Parts:
     """way: the position of each frame. words: those of the network, by number."""
     chain = vocabulary.chain
+    ends = chain.ends_name.rpartition(".")[2]
     found = [network.positions[at] for at in way.tolist()]
 
     def phone(position: Position) -> str:
-        return chain.phonemes[position.phone] if position.phone >= 0 else chain.ends_name
+        return chain.phonemes[position.phone] if position.phone >= 0 else ends
 
     def state(position: Position) -> tuple[int, int]:
         first = position.phone * vocabulary.width

@@ -113,6 +113,7 @@ class Saved:
             int(self.state["steps"]),
             int(self.state["updates"]),
             int(self.state.get("training_samples", 1)),
+            frozenset(map(str, self.state.get("heard", ()))),
         )
         if not others:
             return Snapshot(best, slots, *counts), None
@@ -246,6 +247,7 @@ class Run:
             "steps": now.steps,
             "updates": now.updates,
             "training_samples": now.samples,
+            **({"heard": sorted(now.heard)} if now.heard else {}),
             "position": _encode(asdict(position)),
             "settings": _settings(self.settings),
             "data": self.mark,

@@ -36,6 +36,7 @@ class Snapshot:
 
     steps: made so far, from which dropout draws its keys; updates: those of the optimiser.
     samples: of the training data, which the cost of soft ties is divided by.
+    heard: paths of phonemes of word models that were said in it.
     """
 
     numbers: Mapping[str, Array]
@@ -43,6 +44,7 @@ class Snapshot:
     steps: int
     updates: int
     samples: int = 1
+    heard: frozenset[str] = frozenset()
 
 
 class Trainable(Protocol):
