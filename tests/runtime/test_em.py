@@ -185,9 +185,9 @@ def test_phonemes_without_training_are_told(tmp_path: Path) -> None:
         tg.load(run, lexicon=new)
     new.write_text("tat  t a t\nokay  o k\n")
     done = command.invoke(app, ["evaluate", run, *data, "--lexicon", str(new)])
-    assert done.exit_code == 1
-    assert "E0506" in done.stderr
-    assert "new.dict:2:1" in done.stderr
+    assert isinstance(done.exception, TieError)
+    assert "E0506" in str(done.exception)
+    assert "new.dict:2:1" in str(done.exception)
 
 
 def test_what_is_tied_to_what_was_heard_is_trained(tmp_path: Path) -> None:
