@@ -15,7 +15,7 @@ import tiedgraph.api as tg
 from tiedgraph.cli.main import app
 from tiedgraph.diagnostics import DataError
 from tiedgraph.recognition import arpa, recogniser, textgrid
-from tiedgraph.recognition.parts import Clock, Part
+from tiedgraph.recognition.parts import Clock, Part, Parts
 from tiedgraph.recognition.recogniser import Recogniser
 from tiedgraph.recognition.transcripts import WordErrors, read, word_errors
 
@@ -193,9 +193,27 @@ def test_word_errors(said_words: str, heard: str, wanted: tuple) -> None:
 def test_seconds_of_frames() -> None:
     clock = Clock()
     assert [clock.at(t, 10) for t in (0, 1, 9, 10)] == [0.0, 0.0175, 0.0975, 0.115]
-    # Every other frame of a convolution over five, whose first is in the middle of them.
-    strided = Clock(every=2, ahead=2.0)
-    assert strided.at(1, 10) == pytest.approx(0.0075 + 0.02 + 0.02)
+    assert clock.whole(10) == 0.115
+
+
+@pytest.mark.parametrize(
+    ("layer", "first", "whole"),
+    [("window=5", 2, 13), ("window=5, stride=2", 2, 13), ("window=3, stride=2, pad=same", 0, 13)],
+)
+def test_seconds_of_frames_behind_layers(
+    layer: str, first: int, whole: int, tmp_path: Path
+) -> None:
+    """first: the middle input frame of the first row."""
+    (tmp_path / "words.dict").write_text(LEXICON)
+    text = MODEL.replace("target", f"z = conv1d(x, 2, {layer}) |> tanh\ntarget")
+    (tmp_path / "words.tie").write_text(text.replace("gaussian(x)", "gaussian(z)"))
+    recogniser = Recogniser(tg.compile(tmp_path / "words.tie"))
+    _, (scores,) = recogniser.score({"x": np.zeros((1, 3, 13))})
+    clock, rows = recogniser.clock(), len(scores)
+    middles = [0.0125 + 0.01 * (first + clock.every * row) for row in range(rows)]
+    borders = [clock.at(row, rows) for row in range(1, rows)]
+    np.testing.assert_allclose(borders, np.add(middles[1:], middles[:-1]) / 2, atol=1e-6)
+    assert clock.whole(rows) == pytest.approx(0.025 + 0.01 * (whole - 1))
 
 
 HEAD = "\\data\\\nngram 1=2\n\n\\1-grams:\n"
@@ -345,6 +363,8 @@ def test_mistakes_are_told_and_nothing_is_written(
         ["decode", "--loop", "--bigram", "x.arpa"],
         ["decode", "--insertion-penalty", "1"],
         ["decode", "--lm-weight", "2"],
+        ["decode", "--loop", "--insertion-penalty", "nan"],
+        ["decode", "--bigram", "x.arpa", "--lm-weight", "inf"],
         ["decode", "--beam", "0"],
         ["decode", "--beam", "nan"],
         ["decode", "-o", "heard.txt"],
@@ -372,3 +392,13 @@ def test_transcripts_may_have_other_line_ends(tmp_path: Path) -> None:
     (tmp_path / "said.txt").write_bytes(b"\xef\xbb\xbfcat at\r\nact\r\n")
     assert read(tmp_path / "said.txt").lines == (("cat", "at"), ("act",))
     assert recogniser.Recognised(3, ()).words == ()
+
+
+def test_textgrids_take_any_word(tmp_path: Path) -> None:
+    praat = pytest.importorskip("praatio.textgrid")
+    word = 'say"öffnet"'
+    parts = Parts((Part(word, 1, 3),), (Part("a", 0, 2), Part("b", 2, 4)), ())
+    path = tmp_path / "one.TextGrid"
+    path.write_bytes(textgrid.textgrid(parts, 4, Clock()))
+    tier = praat.openTextgrid(str(path), includeEmptyIntervals=False).getTier("word")
+    assert [tuple(entry) for entry in tier.entries] == [(0.0175, 0.0375, word)]

@@ -93,6 +93,8 @@ def decode(
         raise typer.BadParameter("--insertion-penalty is for strings: --loop or --bigram")
     if bigram is None and lm_weight != 1.0:
         raise typer.BadParameter("--lm-weight is the weight of a --bigram")
+    if not (lm_weight < inf and abs(insertion_penalty) < inf):
+        raise typer.BadParameter("--lm-weight and --insertion-penalty are finite numbers")
     from tiedgraph.recognition.recogniser import Recogniser
 
     recogniser = Recogniser(load_run(run, threads, lexicon), chain)

@@ -74,8 +74,8 @@ class Clock:
     """Seconds from frames: `window` long, one each `step`.
 
     A border between two frames is midway between their middles; a recording begins at 0 and ends
-    with the window of its last frame. every, ahead: of the rows that are recognised, input frames a
-    row, and how many lie before the first.
+    with the window of its last frame. every, ahead: of the rows that are recognised, how many input
+    frames lie from one to the next, and how many before the middle of the first.
     """
 
     step: float = 0.010
@@ -89,12 +89,12 @@ class Clock:
             return 0.0
         if border >= frames:
             return self.whole(frames)
-        first = (self.window - self.step) / 2 + self.ahead * self.step
+        first = (self.window - self.every * self.step) / 2 + self.ahead * self.step
         return round(max(0.0, first + border * self.every * self.step), 6)
 
     def whole(self, frames: int) -> float:
         """Seconds of a recording of so many frames."""
-        inputs = frames * self.every + 2 * self.ahead
+        inputs = (frames - 1) * self.every + 1 + 2 * self.ahead
         return round(self.window + (inputs - 1) * self.step, 6)
 
     def told(self, parts: Iterable[Part], frames: int, what: str) -> list[dict[str, Any]]:

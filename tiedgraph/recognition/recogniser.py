@@ -90,7 +90,7 @@ class Recogniser:
         """Seconds from the frames that are recognised. step, window: of the input's frames."""
         size = self.model.checked.shape_of(self.chain.scores)[1]
         if isinstance(size, Extent):
-            return Clock(step, window, size.divisor, -size.offset / 2)
+            return Clock(step, window, size.divisor, (size.divisor - 1 - size.offset) / 2)
         return Clock(step, window)
 
     # ------------------------------------------------------------ what is asked
@@ -123,6 +123,8 @@ class Recogniser:
             raise ValueError(f"best, beam and batch are positive, not {best}, {beam}, {batch}")
         if loop and bigram is not None:
             raise ValueError("either loop or bigram: a bigram tells what may follow what")
+        if not (0 <= lm_weight < inf and abs(insertion_penalty) < inf):
+            raise ValueError("lm_weight and insertion_penalty are finite, lm_weight not negative")
         if loop or bigram is not None:
             rules = self._rules(bigram, lm_weight, insertion_penalty)
             self.unknown = rules.unknown
