@@ -147,12 +147,12 @@ def test_short_recordings_are_told_and_the_others_recognised(model: tg.Model) ->
     first, short = Recogniser(model).decode(data)
     assert first.words == ("cat",)
     assert (short.words, short.problem) == (
-        (), "3 frames are too few: the shortest word needs 4",
+        (), "too few frames, 3: the shortest word needs 4",
     )  # fmt: skip
     _, short = Recogniser(model).decode(data, loop=True, beam=5.0)
     assert short.problem
     _, short = Recogniser(model).align(data, ["cat", "at at"])
-    assert short.problem == "3 frames are too few: these words need 8"
+    assert short.problem == "too few frames, 3: these words need 8"
 
 
 def test_a_beam_that_loses_all_is_widened(model: tg.Model) -> None:

@@ -258,8 +258,8 @@ class Recogniser:
         found = self.vocabulary
         if words is None:
             least = min(found.shortest([word]) for word in range(len(found.words)))
-            return f"{frames} frames are too few: the shortest word needs {least}"
-        return f"{frames} frames are too few: these words need {found.shortest(words)}"
+            return f"too few frames, {frames}: the shortest word needs {least}"
+        return f"too few frames, {frames}: these words need {found.shortest(words)}"
 
     # ------------------------------------------------------------ frames
 

@@ -70,7 +70,8 @@ if table[k] == 0:
 h = table[k]
 """
 
-# Words that end before step t, each history once.
+# Words that end before step t, each history once. In a loop the best few of them are enough, and no
+# other history is made.
 _ENDS = (
     """ends = 0
 if t == 0 and (quiet == 0 or optional):
@@ -81,6 +82,7 @@ if t == 0 and (quiet == 0 or optional):
     ends = 1
 if t == steps:
     threshold = impossible
+got = 0
 for i in range(count):
     p = active[i]
     for way in range(2):
@@ -92,7 +94,7 @@ for i in range(count):
         if open and low[p] <= s and s < high[p]:
             for i_token in range(keep):
                 v = token[s * keep + i_token] + left[place[s]] + more
-                if v <= threshold:
+                if v <= threshold or (got == keep and v <= result[keep - 1]):
                     break
                 h = past[s * keep + i_token]
                 if spoken[p] > 0:
@@ -106,7 +108,17 @@ for i in range(count):
                     end_value[ends] = v
                     end_past[ends] = h
                     ends += 1
+                if bigram == 0 and (t < steps or h > 0):
+                    for k in range(got):
+                        if result_past[k] == h:
+                            v = max(v, result[k])
+                            for q in range(k, got - 1):
+                                result[q] = result[q + 1]
+                                result_past[q] = result_past[q + 1]
+                            got -= 1
+                            break
 """
+    + _lines(20, _insert("result", "result_past", "0", "got", "v", "h"))
 )
 
 _FINISH = (
@@ -217,49 +229,66 @@ for i in range(count):
             if reach > 1 and s >= first[p] + reach:
                 jumps = jump[place[s - reach]]
                 of_two = keep
-        got = 0
-        while got < keep:
-            a, b, d = never, never, never
-            if i_own < keep:
-                a = token[x + i_own] + stays
-            if i_one < of_one:
-                if s == first[p]:
-                    b = enter[y + i_one] + leaves
-                else:
-                    b = token[y + i_one] + leaves
-            if i_two < of_two:
-                d = token[z + i_two] + jumps
-            v = max(a, max(b, d))
-            if v < impossible:
-                break
-            if v == a:
-                h = past[x + i_own]
-                i_own += 1
-            elif v == b:
-                if s == first[p]:
-                    h = enter_past[y + i_one]
-                else:
-                    h = past[y + i_one]
-                i_one += 1
-            else:
-                h = past[z + i_two]
-                i_two += 1
-            new = 1
-            for j in range(got):
-                if fresh_past[j] == h:
-                    new = 0
-            if new == 1:
-                fresh[got] = v
-                fresh_past[got] = h
-                got += 1
         e = scores[t * states + row[place[s]]]
-        for j in range(got):
-            token[x + j] = fresh[j] + e
-            past[x + j] = fresh_past[j]
-        for j in range(got, keep):
-            token[x + j] = never
-        if got > 0:
-            top = max(top, token[x])
+        if keep == 1:
+            v, h = token[s] + stays, past[s]
+            if of_one > 0:
+                if s == first[p]:
+                    b, g = enter[y] + leaves, enter_past[y]
+                else:
+                    b, g = token[y] + leaves, past[y]
+                if b > v:
+                    v, h = b, g
+            if of_two > 0 and token[z] + jumps > v:
+                v, h = token[z] + jumps, past[z]
+            token[s] = never
+            if v > impossible:
+                token[s] = v + e
+                past[s] = h
+                top = max(top, v + e)
+        else:
+            got = 0
+            while got < keep:
+                a, b, d = never, never, never
+                if i_own < keep:
+                    a = token[x + i_own] + stays
+                if i_one < of_one:
+                    if s == first[p]:
+                        b = enter[y + i_one] + leaves
+                    else:
+                        b = token[y + i_one] + leaves
+                if i_two < of_two:
+                    d = token[z + i_two] + jumps
+                v = max(a, max(b, d))
+                if v < impossible:
+                    break
+                if v == a:
+                    h = past[x + i_own]
+                    i_own += 1
+                elif v == b:
+                    if s == first[p]:
+                        h = enter_past[y + i_one]
+                    else:
+                        h = past[y + i_one]
+                    i_one += 1
+                else:
+                    h = past[z + i_two]
+                    i_two += 1
+                new = 1
+                for j in range(got):
+                    if fresh_past[j] == h:
+                        new = 0
+                if new == 1:
+                    fresh[got] = v
+                    fresh_past[got] = h
+                    got += 1
+            for j in range(got):
+                token[x + j] = fresh[j] + e
+                past[x + j] = fresh_past[j]
+            for j in range(got, keep):
+                token[x + j] = never
+            if got > 0:
+                top = max(top, token[x])
 """
 
 # Rows that were not active begin where what comes in is likely enough beside the others.

@@ -20,7 +20,7 @@ from tiedgraph.recognition.machine import run
 from tiedgraph.recognition.string_kernel import SEARCH, TOLD
 from tiedgraph.recognition.vocabulary import HALF, IMPOSSIBLE, NEVER, Array, Moves, Vocabulary
 
-HISTORIES = 2**14  # room to begin with
+HISTORIES = 2**14  # that there is room for to begin with
 
 
 @dataclass(frozen=True)
