@@ -20,7 +20,7 @@ from tiedgraph.recognition.machine import run
 from tiedgraph.recognition.string_kernel import SEARCH, TOLD
 from tiedgraph.recognition.vocabulary import HALF, IMPOSSIBLE, NEVER, Array, Moves, Vocabulary
 
-HISTORIES = 2**14  # that there is room for to begin with
+HISTORIES = 2**20  # most that there is room for to begin with
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def search(
     scores: float64 [steps, rows]. beam: ways are given up that are so much less likely than the
       best one.
     """
-    capacity = HISTORIES
+    ends = len(vocabulary.words) if grammar.bigram else 4
+    capacity = min(HISTORIES, 1 << (len(scores) * best * ends).bit_length())
     while True:
         answer = _search(found, vocabulary, moves, grammar, scores, best, beam, capacity)
         if answer is not None:
