@@ -11,10 +11,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -57,17 +56,6 @@ def trained(folder: Path) -> dict[str, np.ndarray]:
     return dict(parts["test"])
 
 
-def measured(ways: dict[str, Callable[[Any], Any]], items: list[Any]) -> dict[str, list[float]]:
-    """Seconds of each way for each item, in turns."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for item in items:
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way(item)
-            times[name].append(time.perf_counter() - started)
-    return times
-
-
 def report_all(rounds: int) -> None:
     import tiedgraph as tg
     from tiedgraph.recognition import grammar, strings, tree
@@ -79,7 +67,7 @@ def report_all(rounds: int) -> None:
         test = trained(folder / "run")
         rows = np.random.default_rng(0).permutation(len(test["word"]))[: 8 * rounds]
         arrays = {key: array[rows] for key, array in test.items() if key != "word"}
-        print("| words | what | beam | ms | of exact | right | as exact |")
+        print("| words | what | beam | ms | of the first | right | as the first |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for size in WORDS:
             lexicon(folder / "words.dict", size)
@@ -89,35 +77,45 @@ def report_all(rounds: int) -> None:
             moves, scores = found.score(arrays)
             nodes, every = tree.tree(known), strings.rows(known)
             rules = grammar.loop(len(known.words), PENALTY)
-            ends: dict[str, dict[int, Any]] = {}
 
-            def word(beam: float, into: dict[int, Any], i: int) -> None:
+            def word(beam: float, i: int) -> tuple[int, ...]:
                 best, _ = tree.search(nodes, known, moves, scores[i], beam)  # noqa: B023
-                into[i] = (int(best.argmax()),)
+                return (int(best.argmax()),)
 
-            def string(beam: float, into: dict[int, Any], i: int) -> None:
+            def string(beam: float, i: int) -> tuple[int, ...]:
                 best, _ = strings.search(every, known, moves, rules, scores[i], 1, beam)  # noqa: B023
-                into[i] = best[0].words if best else ()
+                return best[0].words if best else ()
 
-            ways: dict[str, Callable[[Any], Any]] = {}
-            for what, search in (("word", word), ("string", string)):
-                for beam in BEAMS[what == "string" and size == WORDS[-1] :]:
-                    key = f"{what} | {beam:g}"
-                    ends[key] = {}
-                    ways[key] = lambda i, s=search, b=beam, e=ends[key]: s(b, e, i)
-            for way in ways.values():
-                way(0)
-            items = list(range(len(scores) if size < WORDS[-1] else 2 * rounds))
-            times = measured(ways, items)
-            for key in ways:
-                what = key.split(" | ")[0]
-                exact = next(name for name in ways if name.startswith(what))
-                right = [ends[key][i] == (int(test["word"][rows[i]]),) for i in items]
-                same = [ends[key][i] == ends[exact][i] for i in items]
-                part = statistics.median(
-                    a / b for a, b in zip(times[key], times[exact], strict=True)
-                )
-                print(
-                    f"| {size} | {key} | {1e3 * statistics.median(times[key]):.2f} | {part:.3f} | "
-                    f"{np.mean(right):.3f} | {np.mean(same):.3f} |"
-                )
+            said = [(int(test["word"][row]),) for row in rows]
+            table(size, "word", word, BEAMS, said)
+            if size < WORDS[-1]:
+                table(size, "string", string, BEAMS, said)
+            else:
+                table(size, "string", string, BEAMS[1:], said[: 2 * rounds])
+
+
+def table(
+    size: int,
+    what: str,
+    search: Callable[[float, int], tuple[int, ...]],
+    beams: Sequence[float],
+    said: Sequence[tuple[int, ...]],
+) -> None:
+    """Prints a row for each beam, beside the first of them; recordings take turns in all."""
+    found: dict[float, list[tuple[int, ...]]] = {beam: [] for beam in beams}
+    times: dict[float, list[float]] = {beam: [] for beam in beams}
+    for beam in beams:
+        search(beam, 0)
+    for i in range(len(said)):
+        for beam in beams:
+            started = time.perf_counter()
+            found[beam].append(search(beam, i))
+            times[beam].append(time.perf_counter() - started)
+    for beam in beams:
+        part = statistics.median(a / b for a, b in zip(times[beam], times[beams[0]], strict=True))
+        right = np.mean([a == b for a, b in zip(found[beam], said, strict=True)])
+        same = np.mean([a == b for a, b in zip(found[beam], found[beams[0]], strict=True)])
+        print(
+            f"| {size} | {what} | {beam:g} | {1e3 * statistics.median(times[beam]):.2f} | "
+            f"{part:.3f} | {right:.3f} | {same:.3f} |"
+        )
