@@ -34,6 +34,7 @@ from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.mixture import MixturePass, MixtureState
 from tiedgraph.runtime.program import Numbers, Program
+from tiedgraph.runtime.short import refuse_short
 from tiedgraph.runtime.train import COUNT, Snapshot, Watch, evaluate, fit
 from tiedgraph.ties.assign import Projection, assign, project
 from tiedgraph.ties.layout import read
@@ -230,7 +231,8 @@ class Model:
             method = self.settings.method
             assert isinstance(method, Em)
             if self._estimator is None:
-                self._estimator = Estimator(self.checked, self.numbers)
+                alone = not method.epochs
+                self._estimator = Estimator(self.checked, self.numbers, alone)
             if first:
                 self._estimator.clear()
                 if epoch == 0 and method.flat:
@@ -290,9 +292,12 @@ class Model:
 
     def _needs_finite(self, sums: Mapping[str, Array]) -> None:
         if not np.isfinite(_loss(sums)):
+            way_out = "A lower rate or clip = 1 in train { } may help"
+            if self._targets and _loss(sums) == inf:
+                way_out = "Is a recording shorter than the chain of its word?"
             raise RunError(
                 f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
-                "before this step. A lower rate or clip = 1 in train { } may help"
+                f"before this step. {way_out}"
             )
 
     def _moved(self, arrays: Mapping[str, Any]) -> frozenset[str] | None:
@@ -434,6 +439,9 @@ class Model:
         )
         data = load(train, self.checked, self.dtype)
         held_out = None if validate is None else load(validate, self.checked, self.dtype)
+        for part in (data, held_out):
+            if part is not None:
+                refuse_short(self.checked, part)
         self.samples = getattr(data, "samples", self.samples)
         data = arranged(data, self.checked, settings)
         return fit(self, data, held_out, settings, watch=watch)

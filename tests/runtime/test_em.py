@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import tiedgraph.api as tg
 from tiedgraph.cli.main import app
-from tiedgraph.diagnostics import RunError, TieError
+from tiedgraph.diagnostics import DataError, RunError, TieError
 from tiedgraph.passes.spoken import untrained
 
 LEXICON = "cat  k a t\ntack  t a k\nat  a t\nact  a k t\n"
@@ -161,6 +161,26 @@ def test_a_phoneme_that_is_not_said_keeps_its_numbers(tmp_path: Path) -> None:
     assert (model.parameters["phone[z].state[0].mean"] == 0).all()
 
 
+@pytest.mark.parametrize("least", [2, 3])
+def test_recordings_shorter_than_their_word_are_refused(least: int, tmp_path: Path) -> None:
+    """`at` has two phonemes of two states; units of three states with skips need two each, too."""
+    model_of(tmp_path)
+    path = tmp_path / "words.tie"
+    if least == 3:
+        path.write_text(path.read_text().replace("{ states = 2", "{ states = 3, skip = true"))
+    model = tg.compile(path, dtype="float64")
+    data = said()
+    row = int(np.flatnonzero(data["word"] == 2)[0])
+    data["x.length"][row] = 3
+    with pytest.raises(DataError, match=f"sample {row} .* 3 steps.*'at' .* least 4 states"):
+        model.fit(data)
+    assert model.loss(**data) == np.inf
+    assert np.isfinite(model.evaluate(data)["word_error"])
+    data["x.length"][row] = 4
+    assert np.isfinite(model.loss(**data))
+    model.fit(data, epochs=1)
+
+
 def test_phonemes_without_training_are_told(tmp_path: Path) -> None:
     """After training, in the run, and where a later lexicon has one, by its line."""
     np.savez(tmp_path / "data.npz", **said())
@@ -225,6 +245,24 @@ def test_em_needs_numbers_of_units(tmp_path: Path) -> None:
     )
     with pytest.raises(RunError, match="needs loss likelihood"):
         model.fit({"x": np.zeros((4, 3)), "t": np.zeros((4, 3))})
+
+
+def test_what_em_cannot_train_waits_for_the_gradient(tmp_path: Path) -> None:
+    """A layer before the frames, and soft ties."""
+    soft = "tie soft drawn = phone[*].state[*].mean { components = 2 }\n"
+    for old, new, more in (
+        ("unit phone", "y = conv1d(x, 3, window=1)\nunit phone", ""),
+        ("", "", soft),
+    ):
+        model_of(tmp_path, more=more)
+        path = tmp_path / "words.tie"
+        text = path.read_text().replace(old, new, 1).replace("gaussian(x, m", "gaussian(y, m")
+        path.write_text(text if old else path.read_text())
+        with pytest.raises(RunError, match=r"cannot train 'y.weight'|no soft ties such as 'drawn'"):
+            tg.compile(path).fit(said(), epochs=1)
+        path.write_text(path.read_text().replace("em(floor=0)", "em(floor=0, epochs=2)"))
+        losses = [row["loss"] for row in tg.compile(path, dtype="float64").fit(said(), epochs=3)]
+        assert losses[2] < losses[0]
 
 
 def test_em_then_gradient(tmp_path: Path) -> None:

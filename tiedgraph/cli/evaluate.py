@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from tiedgraph.cli.common import (
     finite,
     load_run,
     metrics_text,
+    say,
     show,
 )
 
@@ -42,5 +44,12 @@ def evaluate(
     Example: tiedgraph evaluate runs/lenet5 --data digits-test.npz
     """
     model = load_run(run, threads, lexicon)
-    found = model.evaluate(data_of(data, model.checked), batch)
+    source = data_of(data, model.checked)
+    found = model.evaluate(source, batch)
+    if found.get("loss") == inf:
+        from tiedgraph.runtime.data import load
+        from tiedgraph.runtime.short import short
+
+        if reason := short(model.checked, load(source, model.checked)):
+            say(f"the loss is infinite: {reason}")
     show(format, metrics_text(found), finite(found))

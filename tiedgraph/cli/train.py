@@ -106,6 +106,7 @@ def train(
     from tiedgraph.runtime.checkpoint import new_run, resumed_run
     from tiedgraph.runtime.data import Data, arranged, hold_out, load, mark
     from tiedgraph.runtime.identity import Origin
+    from tiedgraph.runtime.short import refuse_short
     from tiedgraph.runtime.train import Interrupted, Position, fit
 
     settings = train_settings(graph)
@@ -145,6 +146,9 @@ def train(
         held_out = load(validate_source, graph, dtype.value)
         files = validate_source.values() if isinstance(validate_source, dict) else [validate_source]
         measured_on = ", ".join(path.name for path in files)
+    for part in (train_data, held_out):
+        if part is not None:
+            refuse_short(graph, part)
     train_data = arranged(train_data, graph, settings)
     origin = Origin(files_of(file, graph), constants, dtype.value, settings.seed)
     samples = getattr(train_data, "samples", 1)

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 from tiedgraph.diagnostics import Diagnostics
 from tiedgraph.ir.graph import Graph
 
+NAMED = 4  # parameters of one layer or unit that a warning names
+
 
 def ancestors(graph: Graph, values: Iterable[str]) -> set[str]:
     """Ids of all values and nodes that the given values are computed from."""
@@ -49,6 +51,12 @@ def tied_names(graph: Graph) -> set[str]:
     return found
 
 
+def _unit_of(graph: Graph, instance: str) -> str:
+    """The unit that a phoneme or state is of; other instances are their own."""
+    member = instance.partition(".state[")[0]
+    return member.partition("[")[0] if f"{member}.emission" in graph.instances else instance
+
+
 def warn_unreached(graph: Graph, among: Collection[str], diagnostics: Diagnostics) -> None:
     """Parameters that no loss depends on are never trained.
 
@@ -62,11 +70,12 @@ def warn_unreached(graph: Graph, among: Collection[str], diagnostics: Diagnostic
         if name not in needed:
             names = [p for p in node.params if p in among and graph.params[p].trainable]
             if names:
-                lost.setdefault(node.instance, []).extend(names)
+                lost.setdefault(_unit_of(graph, node.instance), []).extend(names)
     for instance, names in lost.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED + 2 else ""
         diagnostics.warn(
             "W0001",
-            f"no loss depends on {', '.join(names)}",
+            f"no loss depends on {', '.join(names[:NAMED] if more else names)}{more}",
             graph.instances[instance].span,
             label="never trained",
             hint=f"use '{instance}' in a loss, remove it, or say so: freeze {instance}",

@@ -323,6 +323,15 @@ def read_chain(
 ) -> ChainOf | Failed:
     """`chain phone by "words.dict" between silence`."""
     diagnostics = expander.diagnostics
+    if scope.block is not None:
+        diagnostics.error(
+            "E0209",
+            f"a chain cannot stand inside block '{scope.block.name}'",
+            chain.span,
+            hint="units and chains stand in the file, and chains in tasks; a block may make what a "
+            "unit scores: emission = scores(...)",
+        )
+        return Failed()
     unit = _unit_named(chain.unit, chain, scope, diagnostics)
     ends = _unit_named(chain.between, chain, scope, diagnostics) if chain.between else None
     lexicon = expander.lexicons.of_chain(chain.lexicon, chain.span)

@@ -88,10 +88,11 @@ def halves(count: int, stage: int) -> tuple[Array, Array]:
 class Estimator:
     """Statistics of all states of a graph, and the step that makes numbers of them.
 
+    alone: whether no epochs by gradient follow, so that all that is trained must be estimated.
     Raises RunError for parameters that cannot be estimated so.
     """
 
-    def __init__(self, graph: Graph, numbers: Numbers) -> None:
+    def __init__(self, graph: Graph, numbers: Numbers, alone: bool = True) -> None:
         self.graph = graph
         self.numbers = numbers
         self.offsets: dict[str, int] = {}
@@ -118,7 +119,8 @@ class Estimator:
         # Of each chain where its log odds lie, -1 where fixed, their counts, and where they begin.
         self.moves = [self._moves(node) for node in chains]
         self._gathered = np.zeros(self._numbers)
-        self._check()
+        if alone:
+            self._check()
 
     def _check(self) -> None:
         """Nothing else may be trained."""
@@ -133,6 +135,11 @@ class Estimator:
             reached[stays[stays >= 0]] = True
         for name, storage in self.graph.storages.items():
             first = self.offsets[name]
+            if storage.trainable and self.graph.params[name].instance in self.graph.mixtures:
+                raise RunError(
+                    f"method = em has no soft ties such as '{name.rpartition('.')[0]}', which need "
+                    "gradients; let em make the first epochs only: method = em(epochs=5)"
+                )
             if storage.trainable and not reached[first]:
                 raise RunError(
                     f"method = em cannot train '{name}', which is no number of a unit; freeze it, "
