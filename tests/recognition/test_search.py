@@ -46,6 +46,15 @@ def test_ways_are_those_that_the_model_was_trained_with(case: dict, steps: int) 
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_shortest_recording_has_one_way(case: dict) -> None:
+    found, moves = spoken(**case)
+    for words in ([0], [1], [2, 3]):
+        least, net = found.shortest(words), network(found, moves, words)
+        assert align(net, scores_of(found, least)).way is not None
+        assert align(net, scores_of(found, least - 1)).way is None
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("steps", [1, 2, 5, 8])
 def test_alignment_is_the_best_of_all_ways(case: dict, steps: int) -> None:
     found, moves = spoken(**case)

@@ -88,9 +88,19 @@ class Vocabulary:
 
     def shortest(self, words: Sequence[int]) -> int:
         """Frames that these words need at least, one after the other."""
-        ends = 0 if self.optional else (len(words) + 1) * self.quiet
+        chain = self.chain
         phones = sum(min(len(item.phones) for item in self.variants[word]) for word in words)
-        return ends + self.width * phones
+        inside = phones * self._least(0, chain.states, chain.duration)
+        if not self.quiet or self.optional:
+            return inside
+        row = len(chain.phonemes) * chain.states
+        return inside + (len(words) + 1) * self._least(row, chain.ends, chain.ends_duration)
+
+    def _least(self, row: int, states: int, duration: int) -> int:
+        """Frames that a phoneme needs whose first state has this row: every other one may be passed
+        over where it has skips, but for the first and the last."""
+        skips = bool(self.chain.skips) and self.chain.skips[row] >= 0
+        return (states // 2 + 1 if skips else states) * duration
 
     def moves(self, odds: Array) -> Moves:
         """odds: log odds of staying, by row of the scores, and behind them those of skipping."""
