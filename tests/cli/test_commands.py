@@ -47,7 +47,7 @@ COMMANDS = [
     "compress",
     "plot",
 ]
-COMMANDS += ["suggest", "bench", "tune"]
+COMMANDS += ["suggest", "bench", "tune", "decode", "align"]
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def picture(graph: Graph, states: Mapping[str, str] | None = None) -> Picture:
             box.output = box.output or value in outputs
     arrows = []
     asked = {
-        (c.scores, c.stay): f"chain {c.name}" for c in graph.chains.values() if c.name in units
+        (c.scores, c.odds): f"chain {c.name}" for c in graph.chains.values() if c.name in units
     }
     for node in graph.nodes.values():
         target = home[node.outputs[0]]

@@ -206,15 +206,17 @@ class Mixture:
 class Chain:
     """Words as chains of a unit's phonemes, as recognisers read them.
 
-    name: its path. scores, stay: ids of values, [rows, time] and [rows]: states of each phoneme,
-    then those of the unit at the ends. unit, ends_name: paths of the units. duration: least steps
-    in each state.
+    name: its path. scores, odds: ids of values, [rows, time] and [rows and more]: states of each
+    phoneme, then those of the unit at the ends; and behind the log odds of staying those of leaving
+    a state over the next.
+    skips: for each row where these stand, -1 where that cannot be, () for none.
+    unit, ends_name: paths of the units. duration: least steps in each state.
     ends: states of the unit at the ends, 0 for none; optional: whether these may be left out.
     """
 
     name: str
     scores: str
-    stay: str
+    odds: str
     lexicon: Lexicon
     unit: str
     phonemes: tuple[str, ...]
@@ -224,6 +226,7 @@ class Chain:
     ends_duration: int = 1
     ends_name: str = ""
     optional: bool = False
+    skips: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

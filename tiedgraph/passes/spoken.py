@@ -18,7 +18,7 @@ def path_of(chain: Chain, phoneme: str) -> str:
 def labels(graph: Graph) -> dict[str, set[str]]:
     """For each chain the targets that a loss compares its words with."""
     found: dict[str, set[str]] = {name: set() for name in graph.chains}
-    chains = {(c.scores, c.stay): name for name, c in graph.chains.items()}
+    chains = {(c.scores, c.odds): name for name, c in graph.chains.items()}
     asked: dict[str, str] = {}  # values that are a chain's scores of all words
     for node in graph.nodes.values():
         name = chains.get((node.inputs[0], node.inputs[1])) if len(node.inputs) > 1 else None

@@ -392,6 +392,7 @@ def read_chain(
         ends.duration if ends is not None else 1,
         ends.path if ends is not None else "",
         ends is not None and ends.optional,
+        skips,
     )
     return ChainOf(owner.stem, scores.id, odds.id, attrs, lexicon)
 

@@ -51,7 +51,7 @@ def refuse_short(graph: Graph, data: Data) -> None:
 def _short(graph: Graph, data: Any) -> str:
     if not isinstance(data, Dataset):
         return ""
-    chains = {(c.scores, c.stay): c for c in graph.chains.values()}
+    chains = {(c.scores, c.odds): c for c in graph.chains.values()}
     for node in graph.nodes.values():
         if node.op != "likelihood":
             continue
