@@ -47,6 +47,8 @@ CASES: dict[str, tuple[str, str, dict[str, str]]] = {
     "conv2d same": ("float[2, 5, 4]", "conv2d(h, 3, window=[2, 3], pad=same, stride=2)", {}),
     "conv2d grouped": ("float[4, 9, 11]", "conv2d(h, 6, window=[3, 2], stride=2, pad=1, dilation=[2, 1], groups=2)", {}),  # noqa: E501
     "conv2d each channel": ("float[3, 5, 5]", "conv2d(h, 3, window=3, groups=3, bias=false)", {}),
+    "conv1d of many channels": ("float[9, time]", "conv1d(h, 13, window=4)", {}),
+    "conv2d of many channels": ("float[4, 7, 9]", "conv2d(h, 14, window=3, stride=[2, 1], dilation=[1, 2])", {}),  # noqa: E501
     "conv2d one pixel": ("float[1, 5, 5]", "conv2d(h, 1, window=5)", {}),
     "conv2d of unknown height": ("float[1, rows, 6]", "conv2d(h, 2, window=3, pad=1)", {}),
     "dense beside its input": ("float[13]", "dense(h, 13) + h", {}),

@@ -19,6 +19,7 @@ from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
 from tiedgraph.lanes.machine import Registers
 from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
+from tiedgraph.ops.places import add_products
 from tiedgraph.ops.rules import (
     Array,
     Buffer,
@@ -512,7 +513,7 @@ def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) ->
 
     def fits(tile: tuple[int, int]) -> bool:
         o, c = tile
-        room = registers.hold(o * c + c, lanes) or tile == (1, 1)
+        room = registers.hold(o * c + c, lanes, 2) or tile == (1, 1)
         return o <= outputs and c <= columns and room
 
     def cost(tile: tuple[int, int]) -> float:
@@ -877,6 +878,19 @@ def add_window_products(
     many, out_rows, out_columns = extents
     inputs, rows, columns = x.shape
     at, strides = weight
+    row = columns * lanes
+    reads = (rows * row, dilation[0] * row, dilation[1] * lanes)
+    if add_products(
+        emitter,
+        x.offset,
+        d.offset,
+        weight,
+        (many, inputs, *window),
+        reads,
+        (out_rows, out_columns),
+        (stride[0] * row, stride[1]),
+    ):
+        return
     vectors, width, rest, numbers = out_columns, lanes, 0, out_columns * lanes
     if stride[1] == 1:
         # Numbers of neighbouring columns lie in order; so many are summed as a register holds.
@@ -890,8 +904,7 @@ def add_window_products(
         *(many, inputs, *window),
         *(out_rows, vectors),
         *strides,
-        *(rows * columns * lanes, stride[0] * columns * lanes, dilation[0] * columns * lanes),
-        *(stride[1] * width, dilation[1] * lanes),
+        *(reads[0], stride[0] * row, reads[1], stride[1] * width, reads[2]),
         *(d.shape[1] * d.shape[2] * lanes, d.shape[2] * lanes),
         *((numbers - width, width - rest) if rest else (0, 0)),
         lanes=width,
