@@ -19,7 +19,7 @@ from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
 from tiedgraph.lanes.machine import Registers
 from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
-from tiedgraph.ops.places import add_products
+from tiedgraph.ops.places import FOLD, LARGEST, LAY_OUT, LEAST, add_products, in_order
 from tiedgraph.ops.rules import (
     Array,
     Buffer,
@@ -470,13 +470,18 @@ def _spread(
 
 def _padded(emitter: Emitter, frame: Frame, given: Buffer) -> Buffer:
     """The input with its zeros around, as the window kernels read it."""
+    return _spread(emitter, given, frame.sizes, _around(frame), frame.before, (1, 1))
+
+
+def _around(frame: Frame) -> tuple[int, int]:
+    """Rows and columns of the input with the zeros that windows read."""
     target = [frame.sizes[1], frame.sizes[2]]
     for axis in range(2):
         read = (frame.output[axis + 1] - 1) * frame.stride[axis] + 1
         read += (frame.window[axis] - 1) * frame.dilation[axis]
         if frame.before[axis] or read > target[axis]:
             target[axis] = max(read, frame.before[axis] + frame.sizes[axis + 1])
-    return _spread(emitter, given, frame.sizes, (target[0], target[1]), frame.before, (1, 1))
+    return target[0], target[1]
 
 
 # Register tiles (outputs, columns): few, so that another model finds them compiled. Those count
@@ -603,6 +608,23 @@ def emit(emitter: Emitter) -> None:
     frame = _frame(attrs, given, made)
     x, strides = _padded(emitter, frame, given), _four(weight)
     bias = emitter.param(1) if attrs.bias else None
+    starts = BIAS if bias else ZERO
+    biases = (bias.offset, bias.strides[0]) if bias else None
+    if _unfolds(emitter, frame, strides):
+        laid, places = _unfolded(emitter, frame, x.offset), prod(frame.output[1:])
+        windows(
+            emitter,
+            laid,
+            Buffer(made.offset, (frame.output[0], 1, places)),
+            (frame.output[0], 1, places),
+            laid.shape[0],
+            *((1, 1), (1, 1), (1, 1)),
+            (weight.offset, (strides[0], 1, 0, 0)),
+            biases,
+            starts,
+            emitter.epilogue,
+        )
+        return
     per_in, per_out = frame.sizes[0] // attrs.groups, frame.output[0] // attrs.groups
     plane_in = x.elements // frame.sizes[0] * emitter.lanes
     plane_out = made.elements // frame.output[0] * emitter.lanes
@@ -619,10 +641,72 @@ def emit(emitter: Emitter) -> None:
             frame.stride,
             frame.dilation,
             (weight.offset + first * strides[0], strides),
-            (bias.offset + first * bias.strides[0], bias.strides[0]) if bias else None,
-            BIAS if bias else ZERO,
+            (biases[0] + first * biases[1], biases[1]) if biases else None,
+            starts,
             emitter.epilogue,
         )
+
+
+def _unfolds(emitter: Emitter, frame: Frame, strides: tuple[int, int, int, int]) -> bool:
+    """Whether windows of one sample are first laid out, all places of each of their numbers side by
+    side: where vectors along the columns would read columns apart, or be half empty.
+    """
+    numbers, (outputs, rows, across) = prod((frame.sizes[0], *frame.window)), frame.output
+    short = rows > 1 and across < 2 * emitter.widths[0] and outputs >= LEAST
+    plain = emitter.lanes == 1 and frame.groups == 1 and in_order(strides, frame.window)
+    few = 1 < numbers * rows * across <= LARGEST
+    return plain and few and (frame.stride[1] > 1 or short)
+
+
+def _unfolded(emitter: Emitter, frame: Frame, x: int) -> Buffer:
+    """The windows of x, zeros around included, as [numbers, 1, places]."""
+    high, wide = _around(frame)
+    counts = (frame.sizes[0], *frame.window)
+    places = prod(frame.output[1:])
+    room = emitter.scratch(prod(counts) * places)
+    emitter.call(
+        LAY_OUT,
+        *(x, room.offset, 1, prod(counts), *frame.window),
+        *(high * wide, frame.dilation[0] * wide, frame.dilation[1]),
+        *(*frame.output[1:], frame.stride[0] * wide, frame.stride[1]),
+    )
+    return Buffer(room.offset, (prod(counts), 1, places))
+
+
+def _fold_gradient(
+    emitter: Emitter,
+    frame: Frame,
+    grad: Buffer,
+    into: Buffer,
+    weight: tuple[int, tuple[int, int, int, int]],
+    add: bool,
+) -> None:
+    """The gradient of all windows, and then their sum where they overlap."""
+    (outputs, *_), places = frame.output, prod(frame.output[1:])
+    numbers = prod((frame.sizes[0], *frame.window))
+    room = Buffer(emitter.scratch(numbers * places).offset, (numbers, 1, places))
+    windows(
+        emitter,
+        Buffer(grad.offset, (outputs, 1, places)),
+        room,
+        (numbers, 1, places),
+        outputs,
+        *((1, 1), (1, 1), (1, 1)),
+        (weight[0], (1, weight[1][0], 0, 0)),
+        None,
+        ZERO,
+        (),
+    )
+    high, wide = _around(frame)
+    whole = emitter.scratch(high * wide)
+    emitter.call(
+        FOLD,
+        *(room.offset, whole.offset, into.offset, int(add)),
+        *(*frame.sizes, *frame.window, high, wide),
+        *(frame.dilation[0] * wide, frame.dilation[1]),
+        *(*frame.output[1:], frame.stride[0] * wide, frame.stride[1]),
+        frame.before[0] * wide + frame.before[1],
+    )
 
 
 def _plane(x: Buffer) -> tuple[int, int]:
@@ -642,6 +726,9 @@ def emit_backward(emitter: Emitter) -> None:
         return
     into, add = wanted
     frame, strides = _frame(attrs, into, grad), _four(weight)
+    if _unfolds(emitter, frame, strides):
+        _fold_gradient(emitter, frame, grad, into, (weight.offset, strides), add)
+        return
     if _scatters(emitter, frame):
         for group in range(attrs.groups):
             _scatter(emitter, frame, group, grad, into, (weight.offset, strides), add)

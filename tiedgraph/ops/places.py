@@ -12,6 +12,7 @@ from functools import lru_cache
 from tiedgraph.ops.rules import Emitter, Kernel
 
 LEAST = 12  # outputs that are worth the layout
+LARGEST = 1 << 20  # numbers that are laid out at once
 VECTORS = 2  # of the weight's numbers, in a register tile
 ROWS = (8, 6, 4)  # outputs in a register tile, the most that fit
 
@@ -41,6 +42,45 @@ LAY_OUT = Kernel(
         target += places * wide
 """,
 )
+
+
+# From the gradients of all windows, [numbers, places], that of their input: summed in `whole`, the
+# input with its zeros around, of which the inner part is written or added.
+FOLD = Kernel(
+    "fold",
+    """def kernel(activation, parameter, gradient, operand):
+    given, whole, into, add = operand[0], operand[1], operand[2], operand[3]
+    inputs, tall, broad = operand[4], operand[5], operand[6]
+    window_rows, window_columns = operand[7], operand[8]
+    high, wide, xy, xx = operand[9], operand[10], operand[11], operand[12]
+    rows, across, xr, xc, inner = operand[13], operand[14], operand[15], operand[16], operand[17]
+    for i in range(inputs):
+        for k in range(high * wide):
+            activation[whole + k] = 0
+        for ky in range(window_rows):
+            for kx in range(window_columns):
+                at = whole + ky * xy + kx * xx
+                for r in range(rows):
+                    for c in range(across):
+                        activation[at + c * xc] += activation[given + c]
+                    given += across
+                    at += xr
+        for r in range(tall):
+            at = whole + inner + r * wide
+            for c in range(broad):
+                if add:
+                    activation[into + c] += activation[at + c]
+                else:
+                    activation[into + c] = activation[at + c]
+            into += broad
+""",
+)
+
+
+def in_order(strides: tuple[int, int, int, int], window: tuple[int, int]) -> bool:
+    """Whether the numbers of an output's weight lie side by side, of such strides."""
+    (_, channel, row, column), (high, wide) = strides, window
+    return (channel, column) == (high * wide, 1) and (high == 1 or row == wide)
 
 
 @lru_cache
@@ -103,9 +143,8 @@ def add_products(
     """
     (at, strides), (many, inputs, high, wide) = weight, counts
     numbers, lanes = inputs * high * wide, emitter.widths[0]
-    channel, row, column = strides[1:]
-    in_order = (channel, column) == (high * wide, 1) and (high == 1 or row == wide)
-    if emitter.lanes > 1 or many < LEAST or numbers < VECTORS * lanes or not in_order:
+    plain = emitter.lanes == 1 and in_order(strides, (high, wide))
+    if not plain or many < LEAST or numbers < VECTORS * lanes:
         return False
     held = emitter.registers
     rows = next(r for r in ROWS if r == ROWS[-1] or held.hold((r + 1) * VECTORS, lanes))
