@@ -19,7 +19,7 @@ from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
 from tiedgraph.lanes.machine import Registers
 from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
-from tiedgraph.ops.places import FOLD, LARGEST, LAY_OUT, LEAST, add_products, in_order
+from tiedgraph.ops.places import FOLD, LARGEST, LEAST, add_products, in_order, lay_out
 from tiedgraph.ops.rules import (
     Array,
     Buffer,
@@ -661,16 +661,10 @@ def _unfolds(emitter: Emitter, frame: Frame, strides: tuple[int, int, int, int])
 def _unfolded(emitter: Emitter, frame: Frame, x: int) -> Buffer:
     """The windows of x, zeros around included, as [numbers, 1, places]."""
     high, wide = _around(frame)
+    reads = (high * wide, frame.dilation[0] * wide, frame.dilation[1])
+    steps = (frame.stride[0] * wide, frame.stride[1])
     counts = (frame.sizes[0], *frame.window)
-    places = prod(frame.output[1:])
-    room = emitter.scratch(prod(counts) * places)
-    emitter.call(
-        LAY_OUT,
-        *(x, room.offset, 1, prod(counts), *frame.window),
-        *(high * wide, frame.dilation[0] * wide, frame.dilation[1]),
-        *(*frame.output[1:], frame.stride[0] * wide, frame.stride[1]),
-    )
-    return Buffer(room.offset, (prod(counts), 1, places))
+    return lay_out(emitter, x, counts, reads, (frame.output[1], frame.output[2]), steps)
 
 
 def _fold_gradient(

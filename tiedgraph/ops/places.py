@@ -1,48 +1,63 @@
-"""The weight's gradient of a convolution over one sample, as outer products over its places.
+"""Convolutions over one sample whose windows are first laid out side by side.
 
-Summed along a plain array, each number of the weight costs a sum over lanes, which for many
-channels takes as long as the products. Here the windows are first laid out side by side, so that
-vectors lie along the weight's own numbers and need no such sum.
+Then vectors lie along all places, however short rows are and however far apart windows; and for the
+gradient of the weight along its own numbers. Summed along places, each of these would cost a sum
+over lanes, which for many channels takes as long as the products.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
-from tiedgraph.ops.rules import Emitter, Kernel
+from tiedgraph.ops.rules import Buffer, Emitter, Kernel
 
 LEAST = 12  # outputs that are worth the layout
 LARGEST = 1 << 20  # numbers that are laid out at once
 VECTORS = 2  # of the weight's numbers, in a register tile
 ROWS = (8, 6, 4)  # outputs in a register tile, the most that fit
 
-# Panels of windows: at each place `wide` numbers of the window, from number min(panel * wide,
-# numbers - wide) on.
+# All places of each number of the window side by side, [numbers, places].
 LAY_OUT = Kernel(
     "lay_out",
     """def kernel(activation, parameter, gradient, operand):
-    x, target, wide, numbers = operand[0], operand[1], operand[2], operand[3]
-    high, across_window, xi, xy, xx = operand[4], operand[5], operand[6], operand[7], operand[8]
-    rows, across, xr, xc = operand[9], operand[10], operand[11], operand[12]
-    places = rows * across
-    for panel in range(0, numbers, wide):
-        first = min(panel, numbers - wide)
-        for k in range(wide):
-            number = first + k
-            kx = number % across_window
-            ky = number // across_window % high
-            i = number // (across_window * high)
-            source = x + i * xi + ky * xy + kx * xx
-            at = target + k
-            for r in range(rows):
-                for c in range(across):
-                    activation[at] = activation[source + c * xc]
-                    at += wide
-                source += xr
-        target += places * wide
+    x, target, inputs, high, wide = operand[0], operand[1], operand[2], operand[3], operand[4]
+    xi, xy, xx = operand[5], operand[6], operand[7]
+    rows, across, xr, xc = operand[8], operand[9], operand[10], operand[11]
+    for i in range(inputs):
+        for ky in range(high):
+            for kx in range(wide):
+                source = x + i * xi + ky * xy + kx * xx
+                for r in range(rows):
+                    if xc == 1:
+                        for left in range(0, across, LANES):
+                            c = min(left, across - LANES)
+                            store(activation, target + c, load(activation, source + c))
+                    else:
+                        for c in range(across):
+                            activation[target + c] = activation[source + c * xc]
+                    target += across
+                    source += xr
 """,
 )
 
+# The same turned over, in panels: at each place `wide` numbers of the window, from number
+# min(panel * wide, numbers - wide) on.
+TURN = Kernel(
+    "turn",
+    """def kernel(activation, parameter, gradient, operand):
+    source, target, numbers, places = operand[0], operand[1], operand[2], operand[3]
+    wide = operand[4]
+    for panel in range(0, numbers, wide):
+        first = min(panel, numbers - wide)
+        for v in range(0, wide, LANES):
+            for left in range(0, places, LANES):
+                place = min(left, places - LANES)
+                at = source + (first + v) * places + place
+                transpose(activation, at, places, activation, target + place * wide + v, wide)
+        target += places * wide
+""",
+)
 
 # From the gradients of all windows, [numbers, places], that of their input: summed in `whole`, the
 # input with its zeros around, of which the inner part is written or added.
@@ -85,7 +100,7 @@ def in_order(strides: tuple[int, int, int, int], window: tuple[int, int]) -> boo
 
 @lru_cache
 def products_kernel(rows: int) -> Kernel:
-    """G[o, n] += sum over places of d[o, place] window[place, n], from panels as LAY_OUT has them.
+    """G[o, n] += sum over places of d[o, place] window[place, n], from panels as TURN makes them.
 
     There are at least `rows` outputs; the last tile reaches back over the one before and adds only
     what is new, as the last panel does. operand: panels, d, G, outputs, places, numbers, the
@@ -125,6 +140,26 @@ def products_kernel(rows: int) -> Kernel:
     return Kernel(f"products_{rows}", "\n".join(text) + "\n")
 
 
+def lay_out(
+    emitter: Emitter,
+    x: int,
+    counts: tuple[int, int, int],
+    reads: tuple[int, int, int],
+    extents: tuple[int, int],
+    steps: tuple[int, int],
+) -> Buffer:
+    """A row of the tape that lays windows out, as [numbers, 1, places].
+
+    counts: channels, rows and columns of the window, and reads: how far x moves with these.
+    extents, steps: rows and columns of places, and how far x moves with them.
+    """
+    shape = (prod(counts), 1, prod(extents))
+    room = emitter.scratch(prod(shape)).offset
+    width = next(width for width in emitter.widths if width <= extents[1])
+    emitter.call(LAY_OUT, x, room, *counts, *reads, *extents, *steps, lanes=width)
+    return Buffer(room, shape)
+
+
 def add_products(
     emitter: Emitter,
     x: int,
@@ -138,21 +173,21 @@ def add_products(
     """Rows of the tape for one group; False, and none, where this way does not pay.
 
     weight: where it lies, and strides of outputs, channels, rows and columns of the window; counts:
-    how many there are of these. reads: how far x moves with the latter three. extents, steps: rows
-    and columns of d, which lie side by side, and how far x moves with them.
+    how many there are of these. The rest as in `lay_out`; d lies in the order of the places.
     """
-    (at, strides), (many, inputs, high, wide) = weight, counts
-    numbers, lanes = inputs * high * wide, emitter.widths[0]
-    plain = emitter.lanes == 1 and in_order(strides, (high, wide))
-    if not plain or many < LEAST or numbers < VECTORS * lanes:
+    (at, strides), (many, *window) = weight, counts
+    numbers, lanes, places = prod(window), emitter.widths[0], prod(extents)
+    plain = emitter.lanes == 1 and in_order(strides, (window[1], window[2]))
+    panel = VECTORS * lanes
+    if not plain or many < LEAST or not panel <= numbers <= LARGEST // places:
         return False
     held = emitter.registers
     rows = next(r for r in ROWS if r == ROWS[-1] or held.hold((r + 1) * VECTORS, lanes))
-    places = extents[0] * extents[1]
-    panels = -(-numbers // (VECTORS * lanes))
-    room = emitter.scratch(panels * places * VECTORS * lanes + lanes).offset
-    spare = room + panels * places * VECTORS * lanes
-    emitter.call(LAY_OUT, x, room, VECTORS * lanes, numbers, high, wide, *reads, *extents, *steps)
+    flat = lay_out(emitter, x, (window[0], window[1], window[2]), reads, extents, steps)
+    room = emitter.scratch(-(-numbers // panel) * places * panel + lanes).offset
+    width = next(width for width in emitter.widths if width <= places)
+    emitter.call(TURN, flat.offset, room, numbers, places, panel, lanes=width)
+    spare = room + -(-numbers // panel) * places * panel
     emitter.call(
         products_kernel(rows), room, d, at, many, places, numbers, strides[0], spare, lanes=lanes
     )
