@@ -40,6 +40,7 @@ FLOORS = {
     "compression": 6.8,
     "plot": 6.8,
     "suggestions": 6.8,
+    "recognition": 6.8,
     "api": 7,
     "cli": 8,
     "__init__": 7.5,

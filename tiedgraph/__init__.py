@@ -19,12 +19,14 @@ from tiedgraph.diagnostics import DataError, Diagnostic, RunError, TieError
 if TYPE_CHECKING:
     from tiedgraph.api import compile, compile_text, compress, harden, load, suggest, untie
     from tiedgraph.model import Model
+    from tiedgraph.recognition.recogniser import Recogniser
 
 __version__ = metadata.version("tiedgraph")
 __all__ = [
     "DataError",
     "Diagnostic",
     "Model",
+    "Recogniser",
     "RunError",
     "TieError",
     "__version__",
@@ -49,6 +51,10 @@ def __getattr__(name: str) -> Any:
         from tiedgraph.model import Model
 
         return Model
+    if name == "Recogniser":
+        from tiedgraph.recognition.recogniser import Recogniser
+
+        return Recogniser
     raise AttributeError(f"module 'tiedgraph' has no attribute '{name}'")
 
 

@@ -46,7 +46,7 @@ COMMANDS = [
     "compress",
     "plot",
 ]
-COMMANDS += ["suggest", "bench"]
+COMMANDS += ["suggest", "bench", "decode", "align"]
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from tiedgraph.cli import (
+    align,
     bench,
     check,
     compile,
     compress,
+    decode,
     evaluate,
     explain,
     features,
@@ -62,6 +64,8 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("features")(features.features)
 app.command("predict")(predict.predict)
+app.command("decode")(decode.decode)
+app.command("align")(align.align)
 app.command("explain")(explain.explain)
 app.command("suggest")(suggest.suggest)
 app.command("graph")(graph.graph)

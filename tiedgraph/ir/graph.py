@@ -15,6 +15,7 @@ from typing import Any, Literal
 import networkx as nx
 
 from tiedgraph.diagnostics import Span
+from tiedgraph.ir.lexicon import Lexicon
 from tiedgraph.ir.types import Extent, Shape, Type
 
 Role = Literal["input", "target", "implicit", "forward", "loss", "metric", "output", "backward"]
@@ -202,6 +203,29 @@ class Mixture:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Words as chains of a unit's phonemes, as recognisers read them.
+
+    name: its path. scores, stay: ids of values, [rows, time] and [rows]: states of each phoneme,
+    then those of the unit at the ends. duration: least steps in each state.
+    ends: states of the unit at the ends, 0 for none; optional: whether these may be left out.
+    """
+
+    name: str
+    scores: str
+    stay: str
+    lexicon: Lexicon
+    unit: str
+    phonemes: tuple[str, ...]
+    states: int
+    duration: int
+    ends: int = 0
+    ends_duration: int = 1
+    ends_name: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class Override:
     """An `init` or a `freeze` (no `init`) statement; `infer_shapes` applies and drops it."""
 
@@ -263,6 +287,7 @@ class Graph:
     storages: Mapping[str, Storage] = field(default_factory=dict)
     ties: tuple[Tie, ...] = ()
     mixtures: Mapping[str, Mixture] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
     tasks: tuple[Task, ...] = (Task(""),)
     losses: tuple[Term, ...] = ()

@@ -127,6 +127,7 @@ class _Build:
             values=made.values,
             nodes=made.nodes,
             instances=made.instances,
+            chains=made.chains,
             ties=tuple(ties),
             tasks=(Task(""), *(Task(name, span) for name, span in self.tasks.items())),
             overrides=tuple(self.overrides),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tiedgraph.diagnostics import Span
-from tiedgraph.ir.graph import DataInput, Instance, Node, Value
+from tiedgraph.ir.graph import Chain, DataInput, Instance, Node, Value
 from tiedgraph.passes.scope import Result
 
 Statement = Literal["value", "loss", "metric"]
@@ -42,6 +42,7 @@ class Made:
     values: dict[str, Value] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
     named: dict[str, Result] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)

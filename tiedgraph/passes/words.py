@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tiedgraph.diagnostics import Diagnostics, Source, Span, nearest
 from tiedgraph.ir import lexicon as lexicons
-from tiedgraph.ir.graph import Instance, Setting
+from tiedgraph.ir.graph import Chain, Instance, Setting
 from tiedgraph.ir.lexicon import Lexicon
 from tiedgraph.ir.types import Type
 from tiedgraph.ops import BY_NAME
@@ -293,6 +293,20 @@ def read_chain(
         tuple(log(item.prior) for item in lexicon.pronunciations),
         len(lexicon.words),
         loose,
+    )
+    expander.made.chains[owner.stem] = Chain(
+        owner.stem,
+        scores.id,
+        stay.id,
+        lexicon,
+        unit.name,
+        unit.phonemes,
+        unit.states,
+        unit.duration,
+        ends.states if ends is not None else 0,
+        ends.duration if ends is not None else 1,
+        ends.name if ends is not None else "",
+        ends is not None and ends.optional,
     )
     return ChainOf(owner.stem, scores.id, stay.id, attrs, lexicon)
 
