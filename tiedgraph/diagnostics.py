@@ -198,7 +198,9 @@ class RunError(Exception):
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """`did you mean ...?` with the candidate closest to `name`, or the empty string."""
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    known = list(candidates)
+    found = [other for other in known if other.lower() == name.lower()]
+    found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{found[0]}'?" if found else ""
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tiedgraph import compiler
 from tiedgraph.codegen import kernels
 from tiedgraph.diagnostics import DataError, RunError, nearest
-from tiedgraph.ir.graph import Graph
+from tiedgraph.ir.graph import Graph, Term
 from tiedgraph.ir.types import Extent
 from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
@@ -26,6 +26,7 @@ from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime import optim
 from tiedgraph.runtime.batch import Batch, full_names, prepare
 from tiedgraph.runtime.checkpoint import save_model
+from tiedgraph.runtime.clusters import Frames
 from tiedgraph.runtime.data import arranged, is_by_task, load
 from tiedgraph.runtime.em import Estimator
 from tiedgraph.runtime.identity import Origin
@@ -85,6 +86,7 @@ class Model:
         self._tasks = {term.task for term in graph.losses if term.task}
         self._reached_by: dict[tuple[str, ...], frozenset[str]] = {}
         self._estimator: Estimator | None = None
+        self._frames: dict[str, Frames] = {}  # of codebooks that have no place yet
         self._epoch = inf  # before and after training, soft ties have their last strength
         rates = {
             f"{name}.{part}": rate
@@ -223,8 +225,12 @@ class Model:
                 self._estimator.clear()
                 if epoch == 0 and method.flat:
                     self._estimator.flatten()
-                if epoch == method.split - 1:
-                    self._estimator.split(self.seed)
+                    self._frames = {book: Frames() for book in self._estimator.books}
+                stage, rest = divmod(epoch - (method.split - 1), method.every)
+                if not rest and stage >= 0:
+                    self._estimator.split(self.seed, stage)
+            for book, frames in self._frames.items():
+                frames.add(*self._frames_of(self._estimator.books[book], arrays))
             sums, total = self._train(arrays, update=False, like=like)
             self._needs_finite(sums)
             tape = self.program("train").latest
@@ -237,8 +243,26 @@ class Model:
         with self._lock:
             assert self._estimator is not None
             assert isinstance(self.settings.method, Em)
-            self._estimator.maximise(self.settings.method.floor)
+            floor = self.settings.method.floor
+            self._estimator.maximise(floor)
+            for book, frames in self._frames.items():
+                self._estimator.place(book, frames.all(), self.seed, floor)
+            self._frames = {}
             self.steps += 1
+
+    def _frames_of(self, value: str, arrays: Mapping[str, Any]) -> tuple[Array, Array]:
+        """What a codebook is given, [samples, size, time], and the steps of each sample."""
+        key = ("frames", value)
+        if key not in self._programs:
+            graph = self.checked.replace(outputs=(Term("frames", value),))
+            schedule = compiler.lower(graph, "predict", self.dtype)
+            self._programs[key] = Program(schedule, self.numbers, self.threads)
+        program = self._programs[key]
+        batch = self._prepare(program, arrays)
+        _, found = program.run(batch.arrays, batch.samples, batch.lengths)
+        x = found["frames"]
+        told = _trim("frames", program.schedule.graph.type_of(value), found, batch)
+        return x, told.get("frames.length", np.full(len(x), x.shape[2]))
 
     def _step(self, arrays: Mapping[str, Any], like: int) -> dict[str, Array]:
         """The whole step of one program in one call; answers the batch's sums."""

@@ -21,6 +21,14 @@ CASES = {
         Case((f(6, 9),), {"mixtures": 3}),
         over_time(f(5, TIME), attrs={"mixtures": 2}),
     ],
+    "codebook": [
+        Case((f(3, 5),), {"gaussians": 4}),
+        over_time(f(6, TIME), attrs={"gaussians": 3}),
+    ],
+    "mixture": [
+        Case((f(3, 5),), {"states": ("a", "b")}),
+        over_time(f(5, TIME), attrs={"states": ("a", "b", "c", "d", "e", "f")}),
+    ],
     "dense": [
         Case((f(),), {"units": 1}),
         Case((f(1),), {"units": 13}),

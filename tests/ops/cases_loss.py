@@ -70,11 +70,12 @@ _WAYS = [
     for loose in (0, 1)
     for timed in (False, True)
 ]
+_WAYS += [_WAYS[3] | {"skips": (4, -1, 5, -1), "over": over} for over in (2, 3)]
 _SPOKEN = ({"time": 7}, {"time": 4}, {"time": 9})
 _CHAINED = {
     name: [
         Case(
-            (f(4, TIME if ways["timed"] else 6), f(4), *label),
+            (f(4, TIME if ways["timed"] else 6), f(6 if "skips" in ways else 4), *label),
             ways,
             (),
             _SPOKEN if ways["timed"] else ({}, {}),

@@ -10,7 +10,7 @@ import pytest
 from test_kernels import compare_model
 
 import tiedgraph.api as tg
-from tiedgraph.ops.chain import lattice
+from tiedgraph.ops.lattice import lattice
 
 LEXICON = """;;; a comment
 tack  t a k
@@ -22,7 +22,11 @@ at    a t
 MODEL = """
 input x: float[4, time]
 target word: class from "words.dict"
-unit phone from "words.dict" {{ states = 2, duration = {duration}, emission = {emission} }}
+unit phone from "words.dict" {{
+    {more}states = {states}
+    duration = {duration}
+    emission = {emission}
+}}
 {silence}
 words = chain phone by "words.dict" {between}
 loss {loss}(words, word)
@@ -36,8 +40,18 @@ CASES = {
     "optional silence": {"between": "silence", "unit": "unit silence optional"},
     "duration": {"duration": 2, "between": "silence", "unit": "unit silence optional"},
     "mixtures": {"emission": "gaussian(x, mixtures=2)"},
+    "codebook": {"emission": "mixture(y)", "more": "y = codebook(x, 19)"},
     "network": {"emission": "scores(y)", "more": "y = conv1d(x, 6, window=1)"},
     "over words": {"loss": "discriminate", "between": "silence", "unit": "unit silence optional"},
+    "skips": {"states": 3, "entries": "skip = true\n"},
+    "skips over words": {
+        "states": 4,
+        "entries": "skip = true\n",
+        "duration": 2,
+        "between": "silence",
+        "unit": "unit silence optional",
+        "loss": "discriminate",
+    },
     "network over words": {
         "loss": "discriminate",
         "emission": "scores(y)",
@@ -50,6 +64,8 @@ def write(folder: Path, **case: object) -> Path:
     unit = case.get("unit", "")
     silence = f"{unit} {{ states = 1, emission = gaussian(x) }}" if unit else ""
     text = MODEL.format(
+        states=case.get("states", 2),
+        more=case.get("entries", ""),
         duration=case.get("duration", 1),
         emission=case.get("emission", "gaussian(x)"),
         silence=silence,
@@ -83,28 +99,38 @@ def draw(states: int, steps: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     return rng.normal(size=(states, steps)) * 3, rng.normal(size=states)
 
 
-@pytest.mark.parametrize("loose", [0, 1])
-def test_the_sum_is_over_all_ways(loose: int) -> None:
-    """Every sequence of positions that holds or goes on by one, counted out."""
-    rows, steps = [0, 1, 2, 1], 6
-    scores, odds = draw(3, steps)
+@pytest.mark.parametrize(("loose", "over"), [(0, 0), (1, 0), (0, 2), (1, 2), (0, 3)])
+def test_the_sum_is_over_all_ways(loose: int, over: int) -> None:
+    """Every sequence of positions that holds, goes on by one, or skips, counted out."""
+    rows, steps = [0, 1, 2, 3, 1], 7
+    scores, odds = draw(4, steps)
+    odds = np.append(odds, 0.4)
     p = 1 / (1 + np.exp(-odds[rows]))
     last = len(rows) - 1
+    skips = [-1, 4 if over else -1, -1, -1, -1]
+    q = np.where(np.array(skips) >= 0, 1 / (1 + np.exp(-odds[skips])), 0.0)
     total, visits, best = 0.0, np.zeros((steps, len(rows))), []
+    made = np.zeros((3, len(rows)))
     for begin, end in product({0, loose}, {last, last - loose}):
-        for moves in product((0, 1), repeat=steps - 1):
+        for moves in product(range(3 if over else 2), repeat=steps - 1):
+            moves = np.array((0, 1, over))[list(moves)]
             way = begin + np.concatenate([[0], np.cumsum(moves)])
-            if way[-1] != end:
+            if way[-1] != end or any(q[s] == 0 for s in way[:-1][moves > 1]):
                 continue
             weight = np.exp(scores[np.take(rows, way), range(steps)].sum())
             for s, moved in zip(way[:-1], moves, strict=True):
-                weight *= 1 - p[s] if moved else p[s]
-                weight *= 0.5 if loose and moved and s == last - loose else 1
+                weight *= (1 - p[s]) * (q[s] if moved > 1 else 1 - q[s]) if moved else p[s]
+                weight *= 0.5 if loose and moved == 1 and s == last - loose else 1
             weight *= (1 - p[end]) * (0.25 if loose and end < last else 0.5 if loose else 1)
             total += weight
             visits[range(steps), way] += weight
+            for row, by in zip(made, (0, 1, over), strict=True):
+                np.add.at(row, way[:-1][moves == by], weight)
+            made[1, end] += weight
             best.append(weight)
-    found = lattice(scores, odds, rows, loose)
+    made[2] *= over > 0
+    found = lattice(scores, odds, rows, loose, skips, over)
+    np.testing.assert_allclose([found.held, found.left, found.skipped], made / total, atol=1e-12)
     assert np.log(total) == pytest.approx(found.total, abs=1e-12)
     np.testing.assert_allclose(found.visits, visits / total, atol=1e-12)
     np.testing.assert_allclose(found.visits.sum(axis=1), 1, atol=1e-12)

@@ -123,6 +123,7 @@ CASES: dict[str, tuple[str, str, dict[str, str]]] = {
     "gaussian_nll": ("float[3]", "tanh(h)", {"more": "target t: float[3]", "loss": "gaussian_nll(y, 0.3 * h, t)"}),  # noqa: E501
     "gaussian": ("float[3, time]", "gaussian(h)", {"layer": "scale(x)"}),
     "gaussian, several": ("float[6, time]", "gaussian(h, mixtures=3)", {}),
+    "codebook": ("float[6, time]", "codebook(h, 5)", {}),
     "ctc": ("float[4, 9]", "conv1d(h, 6, window=1)", {"more": "target t: class[5, 3]", "loss": "ctc(y, t)"}),  # noqa: E501
     "two losses and a value used twice": ("float[3]", "tanh(h) * h", {"loss": "mean(y) weight 0.5\nloss mean(square(h))"}),  # noqa: E501
     "metrics": ("float[4, time]", "conv1d(h, 6, window=1)", {"more": "target t: class[6, time]\ntarget u: float[6, time]", "loss": "cross_entropy(y, t)\nmetric accuracy(y, t)\nmetric error(y, t)\nmetric mse(y, u)\nmetric rmse(y, u)\nmetric mae(y, u)\nmetric arv(y, u)"}),  # noqa: E501

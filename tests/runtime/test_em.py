@@ -65,6 +65,47 @@ def test_the_likelihood_never_falls(mixtures: int, tmp_path: Path) -> None:
     assert model.evaluate(said())["word_error"] < 0.1
 
 
+CODEBOOK = "book = codebook(x, 8)\nunit phone"
+
+
+def with_codebook(folder: Path, more: str = "", lexicon: str = LEXICON) -> tg.Model:
+    model_of(folder, more=more, lexicon=lexicon)
+    path = folder / "words.tie"
+    text = path.read_text().replace("gaussian(x, mixtures=1)", "mixture(book)")
+    path.write_text(text.replace("unit phone", CODEBOOK))
+    return tg.compile(path, dtype="float64")
+
+
+def test_the_likelihood_never_falls_over_a_codebook(tmp_path: Path) -> None:
+    model = with_codebook(tmp_path)
+    losses = [row["loss"] for row in model.fit(said(), epochs=14)]
+    after = losses[1:]  # the first epoch is of Gaussians that are all alike
+    assert (np.diff(after) <= 1e-8 * np.abs(after[:-1])).all()
+    assert model.evaluate(said())["word_error"] < 0.1
+
+
+def test_tied_weights_over_a_codebook_are_pooled(tmp_path: Path) -> None:
+    more = "tie hard phone[k], phone[t]\n"
+    tied = with_codebook(tmp_path / "tied", more=more)
+    one = with_codebook(tmp_path / "one", lexicon=LEXICON.replace("k", "t"))
+    histories = [[row["loss"] for row in model.fit(said())] for model in (tied, one)]
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-10)
+
+
+def test_skips_are_learnt(tmp_path: Path) -> None:
+    """Two states were said where the units have three: the one in between is passed over."""
+    model = model_of(tmp_path)
+    path = tmp_path / "words.tie"
+    path.write_text(path.read_text().replace("{ states = 2", "{ states = 3, skip = true"))
+    model = tg.compile(path, dtype="float64")
+    before = model.parameters["phone[a].skip"].copy()
+    losses = [row["loss"] for row in model.fit(said())]
+    assert (np.diff(losses) <= 1e-8 * abs(losses[0])).all()
+    after = np.concatenate([model.parameters[f"phone[{name}].skip"] for name in "akt"])
+    assert before.shape == (1,)
+    assert (after > before).any()
+
+
 def test_what_is_tied_is_what_is_pooled(tmp_path: Path) -> None:
     """Two phonemes tied are one phoneme in the lexicon."""
     tied = model_of(tmp_path / "tied", more="tie hard phone[k], phone[t]\n")

@@ -266,12 +266,15 @@ class Instance:
 
     op: "" for blocks and repeats, "?" for one whose statement has an error.
     params: ids of the parameters of everything inside.
+    part: for a part of another instance, what its parameters' paths begin with: `phone[aa].state`
+      for `phone[aa].emission`. Its parameters are named as the other's are.
     """
 
     path: str
     op: str = ""
     params: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+    part: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 from tiedgraph.diagnostics import Span
 from tiedgraph.ir.graph import Graph, Node, Param, Tie, TieMember
 from tiedgraph.ir.types import shape_text
+
+LISTED = 12  # longer lists are told by their first
 
 
 def print_graph(graph: Graph) -> str:
@@ -80,7 +82,7 @@ def _node(graph: Graph, node: Node) -> Row:
     if settings:
         text += f" {{{settings}}}"
     if node.params:
-        text += f" [{', '.join(node.params)}]"
+        text += f" [{_some(node.params)}]"
     if node.epilogue:
         text += f" |> {' |> '.join(node.epilogue)}"
     added = [value for value in node.accumulate if value is not None]
@@ -107,8 +109,15 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{', '.join(_value(item) for item in value)}]"
+        return f"[{_some([_value(item) for item in value])}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _some(items: Sequence[str]) -> str:
+    """All of a short list; the first of a long one, and how many there are."""
+    if len(items) <= LISTED:
+        return ", ".join(items)
+    return f"{', '.join(items[:2])}, ... {len(items)} in all"
 
 
 def _param(param: Param) -> Row:

@@ -3,6 +3,7 @@
 from tiedgraph.ops.arithmetic import ARITHMETIC
 from tiedgraph.ops.batch_norm import BATCH_NORM
 from tiedgraph.ops.chain import CHAINS
+from tiedgraph.ops.codebook import CODEBOOK
 from tiedgraph.ops.contrast import CONTRASTING
 from tiedgraph.ops.convolution import CONV1D, CONV2D
 from tiedgraph.ops.cross_entropy import CROSS_ENTROPY
@@ -25,6 +26,7 @@ from tiedgraph.ops.slicing import SLICING
 from tiedgraph.ops.softmax import SOFTMAXES
 from tiedgraph.ops.uncertainty import LEARNED_WEIGHT
 from tiedgraph.ops.unit_length import NORMALIZE
+from tiedgraph.ops.weighted import MIXTURE
 
 OPS: tuple[Op, ...] = (
     DENSE,
@@ -53,6 +55,8 @@ OPS: tuple[Op, ...] = (
     COLLECT,
     LEARNED_WEIGHT,
     GAUSSIAN,
+    CODEBOOK,
+    MIXTURE,
     *CHAINS,
 )
 

@@ -109,6 +109,7 @@ class ParamSpec:
     """A parameter of a layer. `init.name == "default"` lets the following function decide:
 
     Glorot uniform before tanh, sigmoid and softmax or nothing, He normal before relu and gelu.
+    instance: path of the instance that it belongs to, where that is not the node's.
     """
 
     name: str
@@ -116,6 +117,7 @@ class ParamSpec:
     init: Init = DEFAULT_INIT
     trainable: bool = True
     fans: tuple[int, int] = (1, 1)
+    instance: str = ""
 
 
 @dataclass(frozen=True)

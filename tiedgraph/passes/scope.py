@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tiedgraph.diagnostics import Diagnostics, Span, nearest
 from tiedgraph.ir.lexicon import Lexicon
-from tiedgraph.ops.chain import Chains
+from tiedgraph.ops.lattice import Chains
 from tiedgraph.syntax import ast
 
 Plain = int | float | bool | str | tuple["Plain", ...]
@@ -61,14 +61,15 @@ class TaskOf:
 class UnitOf:
     """A unit of word models: rows of scores, its phonemes' states in order.
 
-    phonemes: () for one without a lexicon. scores, stay: ids of values that are [rows, time] and
-    [rows] one below the other.
+    phonemes: () for one without a lexicon. scores, stay, skip: ids of values that are [rows, time],
+    [rows] and [rows that may be left over the next] one below the other; skip may be ().
     """
 
     name: str
     phonemes: tuple[str, ...]
     scores: tuple[str, ...]
     stay: tuple[str, ...]
+    skip: tuple[str, ...]
     states: int
     duration: int
     optional: bool
@@ -77,11 +78,11 @@ class UnitOf:
 
 @dataclass(frozen=True)
 class ChainOf:
-    """A chain of units by a lexicon. stem: its path. scores, stay: ids of values."""
+    """A chain of units by a lexicon. stem: its path. scores, odds: ids of values."""
 
     stem: str
     scores: str
-    stay: str
+    odds: str
     attrs: Chains
     lexicon: Lexicon
 

@@ -13,6 +13,7 @@ from tiedgraph.diagnostics import nearest
 
 _TOKEN = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 _SUGGESTIONS = 400  # paths that are compared for `did you mean`
+_LENGTHS = 6  # by how much the lengths of these differ
 
 Token = str | int
 
@@ -62,21 +63,23 @@ class Paths:
 
     def hint(self, selector: str) -> str:
         """The nearest path, or what there is."""
-        places, before = [self._root], ""
+        places, plain, stars = [self._root], "", []
         for token in _tokens(selector):
             inner = [found for place in places for found in _step(place, token)]
             counted = [key for key in places[0].inside if isinstance(key, int)] if places else []
             if counted and not inner:
-                return f"{before} has {len(counted)} instances, [0] to [{max(counted)}]"
-            if isinstance(token, int):
-                before += f"[{token}]"
-            else:
-                before += f".{token}" if before else token
+                return f"{plain} has {len(counted)} instances, [0] to [{max(counted)}]"
+            text = f"[{token}]" if isinstance(token, int) else token
+            if token == "[*]" and inner:  # stands for the first, so that something is near
+                key = next(k for k in places[0].inside if isinstance(k, int) or k[0] == "[")
+                text = f"[{key}]" if isinstance(key, int) else key
+                stars.append(text)
+            plain += text if text[0] == "[" or not plain else f".{text}"
             places = inner
-        plain = selector.replace("[*]", "[0]")
-        found = nearest(plain, self._all[:_SUGGESTIONS])
-        if found and plain != selector:
-            found = found.replace("[0]", "[*]")
+        about = [path for path in self._all if abs(len(path) - len(plain)) < _LENGTHS]
+        found = nearest(plain, about[:_SUGGESTIONS])
+        for star in stars:
+            found = found.replace(star, "[*]", 1)
         if found:
             return found
         listed = ", ".join(self._all[:6])

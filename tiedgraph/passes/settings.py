@@ -139,6 +139,7 @@ class Em:
         "number", 0.01, minimum=0.0, maximum=1.0, doc="least variance, of that of all frames"
     )
     split: int = setting("size", 4, doc="epoch before which mixtures, alike till then, are split")
+    every: int = setting("size", 2, doc="epochs from there to the next split, which doubles them")
     flat: bool = setting("flag", True, doc="start with all states alike; else as initialised")
 
 

@@ -183,7 +183,8 @@ class _Walk:
     # ------------------------------------------------------------ parameters
 
     def _param(self, node: Node, spec: ParamSpec) -> str:
-        name = f"{node.instance}.{spec.name}"
+        instance = spec.instance or node.instance
+        name = f"{instance}.{spec.name}"
         same = self.instances.get(name) or self.values.get(name)
         if same is not None:
             self.diagnostics.error(
@@ -207,7 +208,7 @@ class _Walk:
             )
         self.params[name] = Param(
             name,
-            node.instance,
+            instance,
             spec.name,
             spec.shape,
             View(name),
@@ -226,7 +227,8 @@ class _Walk:
                 inside.setdefault(path, []).append(param.id)
         for path, instance in self.instances.items():
             if instance.op != "?":
-                self.instances[path] = replace(instance, params=tuple(inside.get(path, ())))
+                names = inside.get(instance.part or path, ())
+                self.instances[path] = replace(instance, params=tuple(names))
 
     # ------------------------------------------------------------ implicit data
 

@@ -21,7 +21,7 @@ from tiedgraph.ir.graph import Chain, Instance, Setting
 from tiedgraph.ir.lexicon import Lexicon
 from tiedgraph.ir.types import Type
 from tiedgraph.ops import BY_NAME
-from tiedgraph.ops.chain import Chains
+from tiedgraph.ops.lattice import Chains
 from tiedgraph.ops.rules import setting
 from tiedgraph.passes.arguments import Bound
 from tiedgraph.passes.constants import lookup_in
@@ -43,6 +43,7 @@ class UnitSettings:
 
     states: int = setting("size", 3, doc="from left to right, each with a loop to itself")
     duration: int = setting("size", 1, doc="least number of steps in each state")
+    skip: bool = setting("flag", False, doc="a state may be left over the next one of its unit")
 
 
 class Lexicons:
@@ -157,24 +158,32 @@ def _unit(expander: Expander, statement: ast.Unit, scope: Scope) -> UnitOf | Fai
     members = [f"{path}[{name}]" if name else path for name in phonemes]
     for member in dict.fromkeys((path, *members)):
         expander.made.instances[member] = Instance(member, "", span=statement.span)
+    for member in members:
+        whole = f"{member}.emission"
+        part = f"{member}.state"
+        expander.made.instances[whole] = Instance(whole, "", span=statement.span, part=part)
     call = emissions[0].value
     if isinstance(call, ast.Call) and call.function == "scores":
         scores = _given(expander, call, scope, path)
     else:
-        scores = _made(expander, call, scope, members, settings.states)
+        scores = _made(expander, call, scope, path, members, settings.states)
     if isinstance(scores, Failed):
         return scores
-    stays = []
-    for member in members:
-        bound = Bound((), BY_NAME["stay"].Attrs(states=settings.states), ())
-        owner = Owner("value", f"{member}.odds", None)
-        stay = expander.add(BY_NAME["stay"], bound, owner, statement.span, None, member)
-        stays.append(stay)
+
+    def odds(name: str, states: int) -> tuple[str, ...]:
+        found = []
+        for member in members:
+            bound = Bound((), BY_NAME[name].Attrs(states=states), ())
+            owner = Owner("value", f"{member}.{name}", None)
+            found.append(expander.add(BY_NAME[name], bound, owner, statement.span, None, member).id)
+        return tuple(found)
+
     return UnitOf(
         statement.name,
         tuple(phonemes) if lexicon is not None else (),
         tuple(row.id for row in scores),
-        tuple(stay.id for stay in stays),
+        odds("stay", settings.states),
+        odds("skip", settings.states - 2) if settings.skip else (),
         settings.states,
         settings.duration,
         statement.optional,
@@ -198,39 +207,86 @@ def _settings(
     read_entries(entries, table, "unit", value_of, found, diagnostics)
     if len(diagnostics.errors) > before:
         return None
-    return UnitSettings(**{name: item.value for name, item in found.items()})
+    settings = UnitSettings(**{name: item.value for name, item in found.items()})
+    if settings.skip and settings.states < 3:
+        diagnostics.error(
+            "E0303",
+            f"a unit with skips has at least 3 states, the second of which may be passed over, "
+            f"not {settings.states}",
+            next(entry.span for entry in entries if entry.name == "skip"),
+            hint="leave skip out, or give the unit more states",
+        )
+        return None
+    return settings
 
 
 def _given(expander: Expander, call: ast.Call, scope: Scope, path: str) -> list[Ref] | Failed:
     """`scores(value)`: a row for each state, in the order of the phonemes."""
-    found: Result = Failed()
-    if len(call.arguments) == 1 and not call.keywords:
-        found = expander.evaluate(call.arguments[0], scope, Owner("value", f"{path}.scores", path))
-    if isinstance(found, Constant) or len(call.arguments) != 1 or call.keywords:
-        expander.diagnostics.error(
-            "E0204",
-            "scores takes one value, float[states, time]",
-            call.span,
-            hint="write emission = scores(y), with y the output of a layer",
-        )
-        return Failed()
+    about = (
+        "scores takes one value, float[states, time]",
+        "write emission = scores(y), with y the output of a layer",
+    )
+    found = _only(expander, call, scope, Owner("value", f"{path}.scores", path), *about)
     return [found] if isinstance(found, Ref) else found
+
+
+def _weighted(
+    expander: Expander,
+    call: ast.Call,
+    scope: Scope,
+    path: str,
+    members: Sequence[str],
+    states: int,
+) -> list[Ref] | Failed:
+    """`mixture(book)`: one node for all states, and an instance with a weight for each."""
+    about = (
+        "mixture takes one value, the densities of a codebook",
+        "write book = codebook(frames, 64) above, and here emission = mixture(book)",
+    )
+    found = _only(expander, call, scope, Owner("value", f"{path}.book", path), *about)
+    if not isinstance(found, Ref):
+        return found
+    names = tuple(f"{member}.state[{i}]" for member in members for i in range(states))
+    for name in names:
+        expander.made.instances[name] = Instance(name, "mixture", span=call.span)
+    places = ((0, found.span),) if found.span is not None else ()
+    bound = Bound((found.id,), BY_NAME["mixture"].Attrs(names), places)
+    owner = Owner("value", f"{path}.states", None)
+    return [expander.add(BY_NAME["mixture"], bound, owner, call.span, None, path)]
+
+
+def _only(
+    expander: Expander, call: ast.Call, scope: Scope, owner: Owner, message: str, hint: str
+) -> Ref | Failed:
+    """The one argument of an emission, a value."""
+    found: Result = Failed()
+    right = len(call.arguments) == 1 and not call.keywords
+    if right:
+        found = expander.evaluate(call.arguments[0], scope, owner)
+    if isinstance(found, Constant) or not right:
+        expander.diagnostics.error("E0204", message, call.span, hint=hint)
+        return Failed()
+    return found
 
 
 def _made(
     expander: Expander,
     call: ast.Expression,
     scope: Scope,
+    path: str,
     members: Sequence[str],
     states: int,
 ) -> list[Ref] | Failed:
-    """`gaussian(frames)`: a layer for each state."""
+    """`gaussian(frames)`: a layer for each state; `mixture(book)`: weights for each state."""
+    if isinstance(call, ast.Call) and call.function == "mixture":
+        return _weighted(expander, call, scope, path, members, states)
     if not isinstance(call, ast.Call) or call.function != "gaussian":
         expander.diagnostics.error(
             "E0204",
-            "an emission is gaussian(frames) or scores(value)",
+            "an emission is gaussian(frames), mixture(codebook) or scores(value)",
             call.span,
-            hint="write emission = gaussian(frames, mixtures=2), or scores(...) of a network",
+            hint="write emission = gaussian(frames, mixtures=2), mixture(...) of a codebook, or "
+            "scores(...) of a network",
         )
         return Failed()
     rows: list[Ref] = []
@@ -281,23 +337,37 @@ def read_chain(
     states = _rows(unit, ends, lexicon, diagnostics)
     if states is None:
         return Failed()
+    if ends is not None and unit.skip and ends.skip and unit.duration != ends.duration:
+        diagnostics.error(
+            "E0303",
+            f"units of one chain that have skips have one duration, but '{unit.name}' has "
+            f"{unit.duration} and '{ends.name}' has {ends.duration}",
+            chain.span,
+            others=[(unit.span, "declared here"), (ends.span, "and here")],
+            hint="give both the same duration, or one of them no skips",
+        )
+        return Failed()
     both = [unit] if ends is None else [unit, ends]
     rows = [Ref(name) for one in both for name in one.scores]
     scores = _joined(expander, rows, f"{owner.stem}.states", chain.span)
-    stays = [Ref(name) for one in both for name in one.stay]
-    stay = _joined(expander, stays, f"{owner.stem}.stays", chain.span)
+    moves = [Ref(name) for one in both for name in one.stay]
+    moves += [Ref(name) for one in both for name in one.skip]
+    odds = _joined(expander, moves, f"{owner.stem}.odds", chain.span)
     loose = ends.states * ends.duration if ends is not None and ends.optional else 0
+    skips = _skips(both)
     attrs = Chains(
         states,
         tuple(item.word for item in lexicon.pronunciations),
         tuple(log(item.prior) for item in lexicon.pronunciations),
         len(lexicon.words),
         loose,
+        skips,
+        1 + max((one.duration for one in both if one.skip), default=0) if skips else 0,
     )
     expander.made.chains[owner.stem] = Chain(
         owner.stem,
         scores.id,
-        stay.id,
+        odds.id,
         lexicon,
         unit.name,
         unit.phonemes,
@@ -308,7 +378,7 @@ def read_chain(
         ends.name if ends is not None else "",
         ends is not None and ends.optional,
     )
-    return ChainOf(owner.stem, scores.id, stay.id, attrs, lexicon)
+    return ChainOf(owner.stem, scores.id, odds.id, attrs, lexicon)
 
 
 def _unit_named(
@@ -353,6 +423,20 @@ def _rows(
     return tuple(rows)
 
 
+def _skips(units: Sequence[UnitOf]) -> tuple[int, ...]:
+    """For each state where its log odds of skipping stand, behind those of staying of all."""
+    if not any(unit.skip for unit in units):
+        return ()
+    rows: list[int] = []
+    place = sum(len(unit.stay) * unit.states for unit in units)
+    for unit in units:
+        for _ in unit.stay:
+            able = unit.states - 2 if unit.skip else 0
+            rows += [*range(place, place + able), *[-1] * (unit.states - able)]
+            place += able
+    return tuple(rows)
+
+
 def _held(rows: Sequence[int], duration: int) -> tuple[int, ...]:
     return tuple(row for row in rows for _ in range(duration))
 
@@ -392,7 +476,7 @@ def ask(
             hint='words = chain phone by "words.dict"',
         )
         return Failed()
-    inputs = [Ref(chain.scores, first.span), Ref(chain.stay, first.span)]
+    inputs = [Ref(chain.scores, first.span), Ref(chain.odds, first.span)]
     if not alone:
         label = expander.evaluate(call.arguments[1], scope, owner)
         if isinstance(label, Failed):

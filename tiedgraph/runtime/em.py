@@ -17,14 +17,15 @@ import numpy as np
 
 from tiedgraph.diagnostics import RunError
 from tiedgraph.ir.graph import Graph, Node
-from tiedgraph.ops import chain, gaussian
+from tiedgraph.ops import chain, gaussian, odds, weighted
+from tiedgraph.runtime.clusters import clusters
 from tiedgraph.runtime.program import Numbers
 from tiedgraph.ties.layout import read
 from tiedgraph.ties.view import layout
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LEAST = 1e-3  # visits below which a component keeps its numbers
-MOST_ODDS = 12.0  # log odds of staying stay within
+MOST_ODDS = 12.0  # log odds of moves stay within
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class _Use:
 class _States:
     """`gaussian` nodes of one kind; uses are [states, mixtures, size], weights [states, mixtures].
 
-    counts: where in what is gathered their statistics lie, [states, numbers].
+    A codebook is one state without weights. counts: where in what is gathered their statistics
+    lie, [states, numbers].
     """
 
     nodes: tuple[str, ...]
@@ -65,6 +67,24 @@ class _States:
         )
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """The weights of states over one codebook, [states, Gaussians], and where their counts lie."""
+
+    states: tuple[str, ...]
+    weight: _Use
+    counts: Array
+
+
+def halves(count: int, stage: int) -> tuple[Array, Array]:
+    """Of each Gaussian its part after so many splits, and which half of it, -1 or 1; 0 if alone."""
+    part = np.arange(count) * (1 << stage) // count
+    half = np.arange(count) * (2 << stage) // count
+    sides = np.where(half % 2, 1.0, -1.0)
+    alone = np.bincount(part)[part] == 1
+    return part, np.where(alone, 0.0, sides)
+
+
 class Estimator:
     """Statistics of all states of a graph, and the step that makes numbers of them.
 
@@ -79,20 +99,23 @@ class Estimator:
         for name, storage in graph.storages.items():
             self.offsets[name] = self.size
             self.size += int(np.prod(storage.shape, dtype=np.int64))
-        gaussians = [node for node in graph.nodes.values() if node.op == "gaussian"]
+        gaussians = [n for n in graph.nodes.values() if n.op in ("gaussian", "codebook")]
         chains = [node for node in graph.nodes.values() if node.op == "likelihood"]
         if not gaussians or not chains:
             raise RunError(
                 "method = em trains word models of Gaussians: the model needs "
-                "loss likelihood(words, word) and units with emission = gaussian(...)"
+                "loss likelihood(words, word) and units with emission = gaussian(...) or "
+                "mixture(...) of a codebook"
             )
         self._keys: list[tuple[str, str]] = []
         self._numbers = 0
-        kinds: dict[tuple[int, ...], list[Node]] = {}
+        kinds: dict[tuple[str, tuple[int, ...]], list[Node]] = {}
         for node in gaussians:
-            kinds.setdefault(graph.params[node.params[0]].shape, []).append(node)
+            kinds.setdefault((node.op, graph.params[node.params[0]].shape), []).append(node)
         self.states = [self._states(nodes) for nodes in kinds.values()]
-        # Of each chain where its states' log odds lie, -1 where fixed, and their counts.
+        mixtures = [node for node in graph.nodes.values() if node.op == "mixture"]
+        self.weights = [self._weights_of(node) for node in mixtures]
+        # Of each chain where its log odds lie, -1 where fixed, their counts, and where they begin.
         self.moves = [self._moves(node) for node in chains]
         self._gathered = np.zeros(self._numbers)
         self._check()
@@ -104,7 +127,9 @@ class Estimator:
             for use in (states.mean, states.log_variance, states.weight):
                 if use is not None:
                     reached[use.place] = True
-        for stays, _ in self.moves:
+        for weights in self.weights:
+            reached[weights.weight.place] = True
+        for stays, *_ in self.moves:
             reached[stays[stays >= 0]] = True
         for name, storage in self.graph.storages.items():
             first = self.offsets[name]
@@ -145,14 +170,20 @@ class Estimator:
         names = tuple(node.id for node in nodes)
         return _States(names, uses[0], uses[1], weight, np.stack(rows))
 
+    def _weights_of(self, node: Node) -> _Weights:
+        use = self._use(list(node.params))
+        rows = self._reserve(node.id, weighted.STATISTICS, use.place.size)
+        return _Weights(node.attrs.states, use, rows.reshape(use.place.shape))
+
     def _reserve(self, node: str, name: str, count: int) -> Array:
         """Where a node's statistics are gathered."""
         self._keys.append((node, name))
         self._numbers += count
         return np.arange(self._numbers - count, self._numbers)
 
-    def _moves(self, node: Node) -> tuple[Array, Array]:
-        stays: list[Array] = []
+    def _moves(self, node: Node) -> tuple[Array, Array, Array]:
+        rows: list[Array] = []
+        starts: list[Array] = []
         waiting = [node.inputs[1]]
         while waiting:
             made = self.graph.nodes[self.graph.values[waiting.pop(0)].producer]
@@ -160,10 +191,11 @@ class Estimator:
                 waiting = [*made.inputs, *waiting]
                 continue
             use = self._use([made.params[0]])
-            stays.append(np.where(use.trained, use.place, -1).reshape(-1))
-        places = np.concatenate(stays)
+            rows.append(np.where(use.trained, use.place, -1).reshape(-1))
+            starts.append(np.full(len(rows[-1]), odds.SKIPPING if made.op == "skip" else 0.0))
+        places = np.concatenate(rows)
         counts = self._reserve(node.id, chain.STATISTICS, 2 * len(places))
-        return places, counts.reshape(-1, 2)
+        return places, counts.reshape(-1, 2), np.concatenate(starts)
 
     # ------------------------------------------------------------ statistics
 
@@ -238,39 +270,52 @@ class Estimator:
 
     def _weights(self, new: Array) -> None:
         above, below = np.zeros((2, self.size))
-        for states in self.states:
-            if states.weight is not None:
-                n = states.parts(self._gathered)[0][:, :, 0]
-                use = states.weight
-                np.add.at(above, use.place, n)
-                whole = np.broadcast_to(n.sum(axis=1, keepdims=True), n.shape)
-                np.add.at(below, use.place, np.where(use.trained, whole, 0.0))
+        found = [
+            (states.weight, states.parts(self._gathered)[0][:, :, 0])
+            for states in self.states
+            if states.weight is not None
+        ]
+        found += [(weights.weight, self._gathered[weights.counts]) for weights in self.weights]
+        for use, n in found:
+            np.add.at(above, use.place, n)
+            whole = np.broadcast_to(n.sum(axis=1, keepdims=True), n.shape)
+            np.add.at(below, use.place, np.where(use.trained, whole, 0.0))
         fit = below > LEAST
         new[fit] = np.log(np.maximum(above[fit] / below[fit], 1e-8))
 
     def _stays(self, new: Array) -> None:
         held, left = np.zeros((2, self.size))
-        for places, counts in self.moves:
+        for places, counts, _ in self.moves:
             known = places >= 0
             found = self._gathered[counts]
             np.add.at(held, places[known], found[known, 0])
             np.add.at(left, places[known], found[known, 1])
         fit = left > LEAST
-        odds = np.log(np.maximum(held[fit], 1e-30)) - np.log(left[fit])
-        new[fit] = np.clip(odds, -MOST_ODDS, MOST_ODDS)
+        found = np.log(np.maximum(held[fit], 1e-30)) - np.log(left[fit])
+        new[fit] = np.clip(found, -MOST_ODDS, MOST_ODDS)
 
-    def split(self, seed: int, by: float = 0.2) -> None:
-        """Moves the means of each mixture's Gaussians apart, by a part of their deviation."""
-        rng = np.random.default_rng((seed, 0x5917))
+    def split(self, seed: int, stage: int, by: float = 0.2) -> bool:
+        """Doubles the unlike Gaussians of mixtures; answers whether there was one to double.
+
+        Those that are alike before stage 0, 1, ... lie side by side. Each half of them moves one
+        way, by a part of the deviation (Young et al., The HTK book, on mixture splitting).
+        """
+        rng = np.random.default_rng((seed, 0x5917, stage))
         flat = self._flat()
+        done = False
         for states in self.states:
-            if states.weight is not None:
-                use = states.mean
-                deviation = np.exp(0.5 * flat[states.log_variance.place])
-                step = by * deviation * rng.choice([-1.0, 1.0], deviation.shape)
-                moved = use.sign * np.where(use.trained, step, 0.0)
-                flat[use.place] += moved
+            count = states.mean.place.shape[1]
+            if states.weight is None or count <= 1 << stage:
+                continue
+            done = True
+            use = states.mean
+            deviation = np.exp(0.5 * flat[states.log_variance.place])
+            ways = rng.choice([-1.0, 1.0], (len(deviation), 1 << stage, deviation.shape[2]))
+            part, half = halves(count, stage)
+            step = by * deviation * ways[:, part] * half[:, None]
+            flat[use.place] += use.sign * np.where(use.trained, step, 0.0)
         self._put(flat)
+        return done
 
     def flatten(self) -> None:
         """The flat start: all Gaussians alike, so that the first step is made of moves alone."""
@@ -279,8 +324,29 @@ class Estimator:
             for use in (states.mean, states.log_variance, states.weight):
                 if use is not None:
                     flat[use.place[use.trained]] = 0.0
-        for places, _ in self.moves:
-            flat[places[places >= 0]] = 0.0
+        for places, _, start in self.moves:
+            flat[places[places >= 0]] = start[places >= 0]
+        self._put(flat)
+
+    @property
+    def books(self) -> dict[str, str]:
+        """Codebooks that may move, and the values that they are given."""
+        return {
+            node.id: node.inputs[0]
+            for node in self.graph.nodes.values()
+            if node.op == "codebook"
+            and any(self._use([name]).trained.any() for name in node.params)
+        }
+
+    def place(self, book: str, frames: Array, seed: int, floor: float) -> None:
+        """Puts a codebook's Gaussians where the frames [frames, size] are; see `clusters`."""
+        mean, log_variance = (self._use([name]) for name in self.graph.nodes[book].params)
+        flat = self._flat()
+        centres, variances, _ = clusters(frames, mean.place.shape[1], seed)
+        variances = np.log(np.maximum(variances, np.maximum(floor * frames.var(axis=0), 1e-30)))
+        for use, found in ((mean, centres), (log_variance, variances)):
+            moves = use.trained[0]
+            flat[use.place[0][moves]] = (use.sign[0] * found)[moves]
         self._put(flat)
 
     def _flat(self) -> Array:

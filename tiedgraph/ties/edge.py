@@ -33,7 +33,9 @@ def parameters_of(graph: Graph, path: str) -> dict[str, str]:
     """Ids of an instance's parameters by their names in it; a parameter is its own, named ""."""
     if path in graph.params:
         return {"": path}
-    return {name[len(path) :]: name for name in graph.instances[path].params}
+    part = graph.instances[path].part
+    begin = len(part.rpartition(".")[0] if part else path)
+    return {name[begin:]: name for name in graph.instances[path].params}
 
 
 def view_shape(

@@ -1,0 +1,404 @@
+"""Kernels of chains: all in logarithms; what cannot be is `NEVER`.
+
+At each step the largest sum of the step before is taken off all, forwards and backwards the same,
+and added at the end, so that single precision holds for long recordings.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from tiedgraph.ops.lattice import HALF, NEVER, Chains
+from tiedgraph.ops.rules import Kernel
+
+# Rows of `room` beside `own` and `to`: states, their odds of skipping, log probabilities of the
+# three moves, the way back's sums, and how often each move was made.
+ROWS = ("state", "jump", "held", "left", "leap", "ahead", "stays", "leaves", "leaps")
+LINES = ("count", "prior", "shift", "whole", "spare")
+
+
+def room(attrs: Chains, steps: int) -> int:
+    """Vectors that `PATHS` and `SLOPE` take for one pronunciation."""
+    return (2 * steps + len(ROWS)) * attrs.longest + len(LINES) + 1 + steps
+
+
+def sum_room(attrs: Chains) -> int:
+    """Vectors that `SUM` takes."""
+    return 4 * attrs.longest + 1
+
+
+def _places() -> str:
+    rows = [f"{name} = state + {i} * row" for i, name in enumerate(ROWS) if i]
+    first = len(ROWS)
+    lines = [f"{name} = state + {first} * row + {i} * LANES" for i, name in enumerate(LINES)]
+    return "".join(f"    {line}\n" for line in [*rows, *lines])
+
+
+# Operands of all: the scores, log odds, the label (-1: one pronunciation for all lanes), which
+# variant of the label's word (or which pronunciation), both tables, words, variants, steps,
+# longest, loose, over, lengths (-1: whole), and room.
+_GIVEN = f"""def kernel(activation, parameter, gradient, operand):
+    x, odds, label, which = operand[0], operand[1], operand[2], operand[3]
+    table, kinds = integers(operand[4]), integers(operand[5])
+    words, variants = operand[6], operand[7]
+    steps, longest, loose, over = operand[8], operand[9], operand[10], operand[11]
+    long = operand[12]
+    row = longest * LANES
+    entries = 2 + 2 * longest
+    zero = broadcast(0.0)
+    never = broadcast({NEVER!r})
+    valid = broadcast(steps)
+    if long >= 0:
+        valid = load(activation, long)
+"""
+_UNTIL = """    store(activation, spare, valid)
+    until = 1
+    for lane in range(LANES):
+        until = max(until, int(activation[spare + lane]))
+"""
+_HEAD = f"""{_GIVEN}    own, to = operand[13], operand[13] + steps * row
+    state = to + steps * row
+{_places()}    peaks = spare + 2 * LANES
+{_UNTIL}"""
+
+# How many positions the longest chain of this tile has.
+_REACH = """    reach = 1
+    for lane in range(LANES):
+        reach = max(reach, int(activation[count + lane]))
+"""
+
+_ADD = """most = maximum(v, w)
+v = most + log(1.0 + exp(v + w - most - most))
+"""
+
+
+def _lines(indent: int, *parts: str) -> str:
+    return "".join(textwrap.indent(part, " " * indent) for part in parts)
+
+
+# Log probabilities of the moves from position s, of log odds v of staying and w of skipping, in n
+# positions.
+_MOVES = f"""small = log(1.0 + exp(minimum(v, -v)))
+store(activation, held + s * LANES, minimum(v, zero) - small)
+v = minimum(-v, zero) - small
+if over > 0:
+    small = log(1.0 + exp(minimum(w, -w)))
+    store(activation, leap + s * LANES, v + minimum(w, zero) - small)
+    v = v + minimum(-w, zero) - small
+if loose > 0:
+    v = select(n == s + loose + 1, v + {HALF!r}, v)
+store(activation, left + s * LANES, v)
+"""
+
+# Brings states, moves and scores of each lane's pronunciation into order.
+GATHER = Kernel(
+    "chain_gather",
+    _HEAD
+    + f"""    for lane in range(LANES):
+        row_of = which
+        if label >= 0:
+            word = min(max(int(activation[label + lane]), 0), words - 1)
+            row_of = kinds[word * variants + which]
+        n = 0
+        activation[prior + lane] = {NEVER!r}
+        if row_of >= 0:
+            n = table[row_of * entries]
+            activation[prior + lane] = number(table, row_of * entries + 1)
+        activation[count + lane] = n
+        for s in range(longest):
+            u, j = 0, -1
+            if s < n:
+                u = table[row_of * entries + 2 + s]
+                j = table[row_of * entries + 2 + longest + s]
+            activation[state + s * LANES + lane] = u
+            activation[jump + s * LANES + lane] = j
+            activation[held + s * LANES + lane] = activation[odds + u * LANES + lane]
+            activation[leap + s * LANES + lane] = {NEVER!r}
+            if j >= 0:
+                activation[leap + s * LANES + lane] = activation[odds + j * LANES + lane]
+    n = load(activation, count)
+"""
+    + _REACH
+    + """    for s in range(reach):
+        v = load(activation, held + s * LANES)
+        w = load(activation, leap + s * LANES)
+"""
+    + _lines(8, _MOVES)
+    + """    for t in range(until):
+        for s in range(reach):
+            at = own + t * row + s * LANES
+            if label >= 0:
+                for lane in range(LANES):
+                    u = int(activation[state + s * LANES + lane])
+                    activation[at + lane] = activation[x + (u * steps + t) * LANES + lane]
+                v = select(n > s, load(activation, at), never)
+            else:
+                u = table[which * entries + 2 + s]
+                v = load(activation, x + (u * steps + t) * LANES)
+            store(activation, at, v)
+""",
+)
+
+# The sum over all ways; it goes to operand 14, added to what is there unless operand 15 is 0.
+# The largest of the step before is taken off each step, forwards here and backwards in SLOPE.
+PATHS = Kernel(
+    "chain_paths",
+    _HEAD
+    + _REACH
+    + f"""    total, part, top, peak = zero, zero, never, zero
+    for s in range(reach):
+        v = load(activation, own + s * LANES)
+        if s == 0 or (loose > 0 and s == loose):
+            if loose > 0:
+                v = v + {HALF!r}
+        else:
+            v = never
+        store(activation, to + s * LANES, v)
+        top = maximum(top, v)
+    for t in range(until):
+        store(activation, peaks + t * LANES, peak)
+        part = select(valid > t, part + peak, part)
+        if t % 64 == 63:
+            total = total + part
+            part = zero
+        now = to + t * row
+        past = now - row
+        before = never
+        if t > 0:
+            top = never
+            for s in range(reach):
+                w = before
+                v = load(activation, past + s * LANES)
+                before = v + load(activation, left + s * LANES)
+                v = v + load(activation, held + s * LANES)
+"""
+    + _lines(16, _ADD)
+    + """                if over > 0 and s >= over:
+                    at = (s - over) * LANES
+                    w = load(activation, past + at) + load(activation, leap + at)
+"""
+    + _lines(20, _ADD)
+    + f"""                v = v + (load(activation, own + t * row + s * LANES) - peak)
+                v = maximum(v, never)
+                store(activation, now + s * LANES, v)
+                top = maximum(top, v)
+        peak = select(top > {NEVER / 10!r}, top, zero)
+    store(activation, shift, total + part)
+    for lane in range(LANES):
+        t = max(int(activation[spare + lane]) - 1, 0)
+        n = max(int(activation[count + lane]), 1)
+        s = (n - 1) * LANES + lane
+        activation[spare + lane] = activation[to + t * row + s] + activation[left + s]
+        activation[whole + lane] = {NEVER!r}
+        if loose > 0 and n > loose:
+            s = s - loose * LANES
+            activation[whole + lane] = activation[to + t * row + s] + activation[left + s]
+    v = load(activation, spare)
+    w = load(activation, whole)
+"""
+    + _lines(4, _ADD)
+    + """    v = maximum(v, never)
+    store(activation, whole, v)
+    v = maximum(v + load(activation, shift) + load(activation, prior), never)
+    store(activation, prior, v)
+    w = never
+    if operand[15]:
+        w = load(activation, operand[14])
+"""
+    + _lines(4, _ADD)
+    + """    store(activation, operand[14], v)
+""",
+)
+
+# The same for one pronunciation of all lanes, which keeps nothing: positions from the last to the
+# first, in place.
+SUM = Kernel(
+    "chain_sum",
+    _GIVEN
+    + """    to = operand[13]
+    held, left, leap, spare = to + row, to + 2 * row, to + 3 * row, to + 4 * row
+"""
+    + _UNTIL
+    + """    at = which * entries
+    positions = table[at]
+    n = broadcast(positions)
+    for s in range(positions):
+        v = load(activation, odds + table[at + 2 + s] * LANES)
+        w = never
+        if table[at + 2 + longest + s] >= 0:
+            w = load(activation, odds + table[at + 2 + longest + s] * LANES)
+"""
+    + _lines(8, _MOVES)
+    + f"""        store(activation, to + s * LANES, never)
+    total, part, top, ended = zero, zero, zero, never
+    for t in range(until):
+        peak = select(top > {NEVER / 10!r}, top, zero)
+        part = select(valid > t, part + peak, part)
+        if t % 64 == 63:
+            total = total + part
+            part = zero
+        top = never
+        for back in range(positions):
+            s = positions - 1 - back
+            e = load(activation, x + (table[at + 2 + s] * steps + t) * LANES) - peak
+            if t == 0:
+                v = never
+                if s == 0 or (loose > 0 and s == loose):
+                    v = e
+                    if loose > 0:
+                        v = v + {HALF!r}
+            else:
+                v = load(activation, to + s * LANES) + load(activation, held + s * LANES)
+                if s > 0:
+                    w = load(activation, to + (s - 1) * LANES)
+                    w = w + load(activation, left + (s - 1) * LANES)
+"""
+    + _lines(20, _ADD)
+    + """                if over > 0 and s >= over:
+                    w = load(activation, to + (s - over) * LANES)
+                    w = w + load(activation, leap + (s - over) * LANES)
+"""
+    + _lines(20, _ADD)
+    + """                v = maximum(v + e, never)
+            store(activation, to + s * LANES, v)
+            top = maximum(top, v)
+        if t + 1 == until or long >= 0:
+            s = positions - 1
+            v = load(activation, to + s * LANES) + load(activation, left + s * LANES)
+            if loose > 0:
+                s = s - loose
+                w = load(activation, to + s * LANES) + load(activation, left + s * LANES)
+"""
+    + _lines(16, _ADD)
+    + """            ended = select(valid == t + 1, v, ended)
+    v = ended + (total + part) + number(table, at + 1)
+    v = maximum(v, never)
+    if operand[15]:
+        w = load(activation, operand[14])
+"""
+    + _lines(8, _ADD)
+    + """    store(activation, operand[14], v)
+""",
+)
+
+# The loss from the log probability.
+MINUS = Kernel(
+    "chain_minus",
+    f"""def kernel(activation, parameter, gradient, operand):
+    v = load(activation, operand[0])
+    store(activation, operand[1], select(v > {NEVER / 10!r}, -v, 1.0 / broadcast(0.0)))
+""",
+)
+
+CLEAR = Kernel(
+    "chain_clear",
+    """def kernel(activation, parameter, gradient, operand):
+    for i in range(operand[1]):
+        store(activation, operand[0] + i * LANES, broadcast(0.0))
+""",
+)
+
+# After GATHER and PATHS: the log probability of the word at operand 14, the gradient of the output
+# at 16, its sign at 17; gradients of scores and of odds at 18 and 19 (-1: not wanted), statistics
+# at 20: for each of the log odds, how often its move was made and how often it was not. All is
+# added.
+SLOPE = Kernel(
+    "chain_slope",
+    _HEAD
+    + _REACH
+    + f"""    of_scores, of_odds, moves = operand[18], operand[19], operand[20]
+    total = load(activation, operand[14])
+    likely = load(activation, whole)
+    possible = (total > {NEVER / 10!r}) & (likely > {NEVER / 10!r})
+    likely = select(possible, likely, zero)
+    share = load(activation, operand[16]) * operand[17]
+    share = share * exp(minimum(load(activation, prior) - total, zero))
+    share = select(possible, share, zero)
+    n = load(activation, count)
+    for s in range(reach):
+        store(activation, ahead + s * LANES, never)
+        store(activation, stays + s * LANES, zero)
+        store(activation, leaves + s * LANES, zero)
+        store(activation, leaps + s * LANES, zero)
+    for back in range(until):
+        t = until - 1 - back
+        goes_on, ends = valid > t + 1, valid == t + 1
+        peak = load(activation, peaks + t * LANES)
+        for s in range(reach):
+            at = s * LANES
+            past = load(activation, to + t * row + at) - likely
+            leave = load(activation, left + at)
+            last = select(n == s + 1, leave, never)
+            if loose > 0:
+                last = select(n == s + loose + 1, leave, last)
+            v = load(activation, held + at) + load(activation, ahead + at)
+            w = never
+            if s + 1 < reach:
+                w = leave + load(activation, ahead + at + LANES)
+            v = select(goes_on, v, never)
+            w = select(goes_on, w, select(ends, last, never))
+            stay = select(possible, exp(minimum(past + v, zero)), zero)
+            leave = select(possible, exp(minimum(past + w, zero)), zero)
+            store(activation, stays + at, load(activation, stays + at) + stay)
+            store(activation, leaves + at, load(activation, leaves + at) + leave)
+            visits = stay + leave
+"""
+    + _lines(12, _ADD)
+    + """            if over > 0 and s + over < reach:
+                w = load(activation, leap + at) + load(activation, ahead + at + over * LANES)
+                w = select(goes_on, w, never)
+                leave = select(possible, exp(minimum(past + w, zero)), zero)
+                store(activation, leaps + at, load(activation, leaps + at) + leave)
+                visits = visits + leave
+"""
+    + _lines(16, _ADD)
+    + """            v = v + (load(activation, own + t * row + at) - peak)
+            store(activation, ahead + at, maximum(v, never))
+            if of_scores >= 0:
+                visits = share * visits
+                if label >= 0:
+                    store(activation, spare, visits)
+                    for lane in range(LANES):
+                        u = int(activation[state + at + lane])
+                        place = of_scores + (u * steps + t) * LANES + lane
+                        activation[place] += activation[spare + lane]
+                elif s < table[which * entries]:
+                    u = table[which * entries + 2 + s]
+                    place = of_scores + (u * steps + t) * LANES
+                    store(activation, place, load(activation, place) + visits)
+    for s in range(reach):
+        at = s * LANES
+        stay = share * load(activation, stays + at)
+        leave = share * load(activation, leaves + at)
+        skip = share * load(activation, leaps + at)
+        store(activation, stays + at, stay)
+        store(activation, leaves + at, leave)
+        store(activation, leaps + at, skip)
+        for lane in range(LANES):
+            if s < int(activation[count + lane]):
+                u = int(activation[state + at + lane])
+                j = int(activation[jump + at + lane])
+                gradient[moves + 2 * u] += activation[stays + at + lane]
+                gone = activation[leaves + at + lane] + activation[leaps + at + lane]
+                gradient[moves + 2 * u + 1] += gone
+                if j >= 0:
+                    gradient[moves + 2 * j] += activation[leaps + at + lane]
+                    gradient[moves + 2 * j + 1] += activation[leaves + at + lane]
+        if of_odds >= 0:
+            v = stay - exp(load(activation, held + at)) * (stay + leave + skip)
+            store(activation, spare, v)
+            w = zero
+            if over > 0:
+                w = sigmoid(load(activation, leap + at) - load(activation, left + at))
+                w = skip - w * (leave + skip)
+            store(activation, spare + LANES, w)
+            for lane in range(LANES):
+                if s < int(activation[count + lane]):
+                    u = int(activation[state + at + lane])
+                    j = int(activation[jump + at + lane])
+                    activation[of_odds + u * LANES + lane] += activation[spare + lane]
+                    if j >= 0:
+                        place = of_odds + j * LANES + lane
+                        activation[place] += activation[spare + LANES + lane]
+""",
+)
