@@ -2,7 +2,7 @@
 
 parse, build, weigh_by_uncertainty, infer_shapes,
 resolve_ties, resolve_mixtures                  what the file says, checked     `check`
-simplify, differentiate, fuse, schedule         one program of it               `lower`
+simplify, join, differentiate, fuse, schedule   one program of it               `lower`
 plan_memory, emit                               addresses, for given lengths    `write_tape`
 """
 
@@ -19,6 +19,7 @@ from tiedgraph.ir.verify import verify
 from tiedgraph.passes.build import build
 from tiedgraph.passes.differentiate import differentiate
 from tiedgraph.passes.fuse import fuse
+from tiedgraph.passes.join import join
 from tiedgraph.passes.modules import walk
 from tiedgraph.passes.schedule import Schedule, schedule
 from tiedgraph.passes.shapes import infer_shapes
@@ -144,7 +145,7 @@ def lower(
 ) -> Schedule:
     """One program of a checked graph: training, evaluation, or prediction of some outputs."""
     diagnostics = Diagnostics()
-    graph = simplify(graph, diagnostics, mode, outputs)
+    graph = join(simplify(graph, diagnostics, mode, outputs), diagnostics)
     if mode == "train":
         graph = differentiate(graph, diagnostics)
         observe("backward", graph)

@@ -186,5 +186,32 @@ def test_every_payload_of_nan_stays_nan(name: str, dtype: type[np.floating[Any]]
     assert np.isnan(run(name, patterns.view(dtype))).all()
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-7), (np.float64, 1e-15)])
+def test_sums_of_logarithms(dtype: type[np.floating[Any]], bound: float) -> None:
+    kernel = Kernel(
+        "test_log_add",
+        """def kernel(activation, parameter, gradient, operand):
+    for i in range(operand[0]):
+        v = log_add(load(activation, i * LANES), load(parameter, i * LANES))
+        store(gradient, i * LANES, v)
+""",
+    )
+    random = np.random.default_rng(6)
+    near = random.uniform(-2, 2, (2, 8192))
+    far = random.uniform(-60, 60, (2, 8192)) + random.uniform(-1e4, 1e4, 8192)
+    never = np.array([[-1e30, -1e30, 3.0, -np.inf], [-1e30, 5.0, -1e30, -np.inf]]).repeat(4, 1)
+    a, b = np.concatenate([near, far, never], axis=1).astype(dtype)
+    found = np.empty_like(a)
+    operand = np.array([a.nbytes // 64], np.int64)
+    kernels.entry(kernel, a.dtype.name)(
+        a.ctypes.data, b.ctypes.data, found.ctypes.data, operand.ctypes.data
+    )
+    right = np.logaddexp(a.astype(LONG), b.astype(LONG))
+    ended = np.isneginf(right)
+    assert np.isneginf(found[ended]).all()
+    error = np.abs(found[~ended] - right[~ended]) - np.spacing(np.abs(found[~ended])) / 2
+    assert error.max() <= bound
+
+
 def test_all_functions_are_tested() -> None:
-    assert set(math.names("float32")) == set(math.names("float64")) == set(RIGHT)
+    assert set(math.names("float32")) == set(math.names("float64")) == {*RIGHT, "log_add"}

@@ -9,7 +9,7 @@ from tiedgraph.ops.convolution import CONV1D, CONV2D
 from tiedgraph.ops.cross_entropy import CROSS_ENTROPY
 from tiedgraph.ops.ctc import CTC
 from tiedgraph.ops.dropout import DROPOUT
-from tiedgraph.ops.gaussian import GAUSSIAN
+from tiedgraph.ops.gaussian import GAUSSIAN, GAUSSIANS
 from tiedgraph.ops.internal import COLLECT, MASK, TOTAL
 from tiedgraph.ops.linear import DENSE
 from tiedgraph.ops.lookup import EMBEDDING
@@ -57,6 +57,7 @@ OPS: tuple[Op, ...] = (
     GAUSSIAN,
     CODEBOOK,
     MIXTURE,
+    GAUSSIANS,
     *CHAINS,
 )
 

@@ -67,10 +67,6 @@ _REACH = """    reach = 1
         reach = max(reach, int(activation[count + lane]))
 """
 
-_ADD = """most = maximum(v, w)
-v = most + log(1.0 + exp(v + w - most - most))
-"""
-
 
 def _lines(indent: int, *parts: str) -> str:
     return "".join(textwrap.indent(part, " " * indent) for part in parts)
@@ -171,14 +167,12 @@ PATHS = Kernel(
                 v = load(activation, past + s * LANES)
                 before = v + load(activation, left + s * LANES)
                 v = v + load(activation, held + s * LANES)
-"""
-    + _lines(16, _ADD)
-    + """                if over > 0 and s >= over:
+                v = log_add(v, w)
+                if over > 0 and s >= over:
                     at = (s - over) * LANES
                     w = load(activation, past + at) + load(activation, leap + at)
-"""
-    + _lines(20, _ADD)
-    + f"""                v = v + (load(activation, own + t * row + s * LANES) - peak)
+                    v = log_add(v, w)
+                v = v + (load(activation, own + t * row + s * LANES) - peak)
                 v = maximum(v, never)
                 store(activation, now + s * LANES, v)
                 top = maximum(top, v)
@@ -195,18 +189,16 @@ PATHS = Kernel(
             activation[whole + lane] = activation[to + t * row + s] + activation[left + s]
     v = load(activation, spare)
     w = load(activation, whole)
-"""
-    + _lines(4, _ADD)
-    + """    v = maximum(v, never)
+    v = log_add(v, w)
+    v = maximum(v, never)
     store(activation, whole, v)
     v = maximum(v + load(activation, shift) + load(activation, prior), never)
     store(activation, prior, v)
     w = never
     if operand[15]:
         w = load(activation, operand[14])
-"""
-    + _lines(4, _ADD)
-    + """    store(activation, operand[14], v)
+    v = log_add(v, w)
+    store(activation, operand[14], v)
 """,
 )
 
@@ -252,14 +244,12 @@ SUM = Kernel(
                 if s > 0:
                     w = load(activation, to + (s - 1) * LANES)
                     w = w + load(activation, left + (s - 1) * LANES)
-"""
-    + _lines(20, _ADD)
-    + """                if over > 0 and s >= over:
+                    v = log_add(v, w)
+                if over > 0 and s >= over:
                     w = load(activation, to + (s - over) * LANES)
                     w = w + load(activation, leap + (s - over) * LANES)
-"""
-    + _lines(20, _ADD)
-    + """                v = maximum(v + e, never)
+                    v = log_add(v, w)
+                v = maximum(v + e, never)
             store(activation, to + s * LANES, v)
             top = maximum(top, v)
         if t + 1 == until or long >= 0:
@@ -268,16 +258,14 @@ SUM = Kernel(
             if loose > 0:
                 s = s - loose
                 w = load(activation, to + s * LANES) + load(activation, left + s * LANES)
-"""
-    + _lines(16, _ADD)
-    + """            ended = select(valid == t + 1, v, ended)
+                v = log_add(v, w)
+            ended = select(valid == t + 1, v, ended)
     v = ended + (total + part) + number(table, at + 1)
     v = maximum(v, never)
     if operand[15]:
         w = load(activation, operand[14])
-"""
-    + _lines(8, _ADD)
-    + """    store(activation, operand[14], v)
+        v = log_add(v, w)
+    store(activation, operand[14], v)
 """,
 )
 
@@ -342,17 +330,15 @@ SLOPE = Kernel(
             store(activation, stays + at, load(activation, stays + at) + stay)
             store(activation, leaves + at, load(activation, leaves + at) + leave)
             visits = stay + leave
-"""
-    + _lines(12, _ADD)
-    + """            if over > 0 and s + over < reach:
+            v = log_add(v, w)
+            if over > 0 and s + over < reach:
                 w = load(activation, leap + at) + load(activation, ahead + at + over * LANES)
                 w = select(goes_on, w, never)
                 leave = select(possible, exp(minimum(past + w, zero)), zero)
                 store(activation, leaps + at, load(activation, leaps + at) + leave)
                 visits = visits + leave
-"""
-    + _lines(16, _ADD)
-    + """            v = v + (load(activation, own + t * row + at) - peak)
+                v = log_add(v, w)
+            v = v + (load(activation, own + t * row + at) - peak)
             store(activation, ahead + at, maximum(v, never))
             if of_scores >= 0:
                 visits = share * visits

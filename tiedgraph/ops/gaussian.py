@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, pi
 
 import numpy as np
 
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Type
-from tiedgraph.ops.rules import (
-    Array,
-    Emitter,
-    Kernel,
-    Op,
-    OpError,
-    ParamSpec,
-    setting,
-)
+from tiedgraph.ops.chain_kernels import CLEAR
+from tiedgraph.ops.gaussian_kernels import DENSITIES, NUMBERS, SLOPE
+from tiedgraph.ops.rules import Array, Emitter, Op, OpError, ParamSpec, hidden, setting
 
 MEAN, LOG_VARIANCE, WEIGHT = range(3)
 STATISTICS = "counts"  # name of the statistic: see `statistics_of`
@@ -94,212 +87,89 @@ def _backward(
     return [-pulled.sum(axis=0)], slopes
 
 
-# ---------------------------------------------------------------- kernels
-
-# Operands of both: frames, the output, steps, size, mixtures; mean, log variance and weight with
-# their strides (no weight: -1); room for a vector of each number of the inverse variances, one of
-# each weight, and densities of the components [mixtures, steps], which are the output for one.
-_HEAD = """def kernel(activation, parameter, gradient, operand):
-    x, y, steps, size, mixtures = operand[0], operand[1], operand[2], operand[3], operand[4]
-    means, mm, md = operand[5], operand[6], operand[7]
-    variances, vm, vd = operand[8], operand[9], operand[10]
-    weights, ws = operand[11], operand[12]
-    inverses, shares, parts = operand[13], operand[14], operand[15]
-    row = steps * LANES
-    zero = broadcast(0.0)
-    norm = zero
-    if weights >= 0:
-        most = broadcast(parameter[weights])
-        for m in range(1, mixtures):
-            most = maximum(most, broadcast(parameter[weights + m * ws]))
-        for m in range(mixtures):
-            norm = norm + exp(broadcast(parameter[weights + m * ws]) - most)
-        norm = most + log(norm)
-    for m in range(mixtures):
-        share = zero
-        if weights >= 0:
-            share = broadcast(parameter[weights + m * ws]) - norm
-        store(activation, shares + m * LANES, share)
-        for d in range(size):
-            v = exp(zero - broadcast(parameter[variances + m * vm + d * vd]))
-            store(activation, inverses + (m * size + d) * LANES, v)
-"""
-
-
-def _block(count: int) -> str:
-    """Densities of component m at `count` steps from t on."""
-    indices = range(count)
-    lines = [f"s{i} = constant" for i in indices]
-    lines.append("for d in range(size):")
-    lines.append("    mean = broadcast(parameter[means + m * mm + d * md])")
-    lines.append("    half = -0.5 * load(activation, inverses + (m * size + d) * LANES)")
-    lines.append("    at = x + d * row + t * LANES")
-    for i in indices:
-        lines.append(f"    v = load(activation, at + {i} * LANES) - mean")
-        lines.append(f"    s{i} = fma(v * v, half, s{i})")
-    lines += [f"store(activation, part + (t + {i}) * LANES, s{i})" for i in indices]
-    return "\n".join(f"                {line}" for line in lines)
-
-
-DENSITIES = Kernel(
-    "gaussian",
-    _HEAD
-    + f"""
-    for m in range(mixtures):
-        part = parts + m * row
-        constant = load(activation, shares + m * LANES) - 0.5 * {log(2 * pi)!r} * size
-        for d in range(size):
-            constant = constant - 0.5 * broadcast(parameter[variances + m * vm + d * vd])
-        t = 0
-        while t < steps:
-            if t + 4 <= steps:
-{_block(4)}
-                t += 4
-            else:
-{_block(1)}
-                t += 1
-    if mixtures > 1:
-        for t in range(steps):
-            most = load(activation, parts + t * LANES)
-            for m in range(1, mixtures):
-                most = maximum(most, load(activation, parts + m * row + t * LANES))
-            v = zero
-            for m in range(mixtures):
-                v = v + exp(load(activation, parts + m * row + t * LANES) - most)
-            store(activation, y + t * LANES, most + log(v))
-""",
-)
-
-
-def _sums(count: int) -> str:
-    """Sums over time of r v and r v v for `count` numbers of a frame from d on."""
-    indices = range(count)
-    lines = []
-    for i in indices:
-        lines.append(f"mean{i} = broadcast(parameter[means + m * mm + (d + {i}) * md])")
-        lines.append(f"a{i}, b{i} = zero, zero")
-    lines.append("for t in range(steps):")
-    lines.append("    r = load(activation, shared + t * LANES)")
-    for i in indices:
-        lines.append(f"    v = load(activation, x + (d + {i}) * row + t * LANES) - mean{i}")
-        lines.append("    w = r * v")
-        lines.append(f"    a{i} = a{i} + w")
-        lines.append(f"    b{i} = fma(w, v, b{i})")
-    for i in indices:
-        lines += [
-            f"first, second = sum_lanes(a{i}), sum_lanes(b{i})",
-            f"at = m * size + d + {i}",
-            "gradient[counts + mixtures + at] += first",
-            "gradient[counts + mixtures * (1 + size) + at] += second",
-            "inverse = activation[inverses + at * LANES]",
-            "if learns & 1:",
-            f"    gradient[means + m * mm + (d + {i}) * md] += first * inverse",
-            "if learns & 2:",
-            "    half = (second * inverse - number) / 2",
-            f"    gradient[variances + m * vm + (d + {i}) * vd] += half",
-        ]
-    return "\n".join(f"                {line}" for line in lines)
-
-
-# Then: gradient of the output; where its shares in the components go; the statistics; which
-# parameters learn (1, 2, 4); and the gradient of the frames, whether it is wanted and added to.
-SLOPE = Kernel(
-    "gaussian_slope",
-    _HEAD
-    + f"""
-    g, share, counts, learns = operand[16], operand[17], operand[18], operand[19]
-    target, wanted, add = operand[20], operand[21], operand[22]
-    whole = zero
-    for t in range(steps):
-        whole = whole + load(activation, g + t * LANES)
-    every = sum_lanes(whole)
-    for m in range(mixtures):
-        shared = g
-        n = whole
-        if mixtures > 1:
-            shared = share
-            n = zero
-            for t in range(steps):
-                part = load(activation, parts + m * row + t * LANES)
-                r = exp(part - load(activation, y + t * LANES)) * load(activation, g + t * LANES)
-                store(activation, shared + t * LANES, r)
-                n = n + r
-        number = sum_lanes(n)
-        gradient[counts + m] += number
-        if learns & 4:
-            v = number - every * exp(load(activation, shares + m * LANES))
-            store(activation, shares + m * LANES, v)
-            gradient[weights + m * ws] += activation[shares + m * LANES]
-        d = 0
-        while d < size:
-            if d + 4 <= size:
-{_sums(4)}
-                d += 4
-            else:
-{_sums(1)}
-                d += 1
-        if wanted:
-            for d in range(size):
-                mean = broadcast(parameter[means + m * mm + d * md])
-                inverse = load(activation, inverses + (m * size + d) * LANES)
-                for t in range(steps):
-                    at = d * row + t * LANES
-                    v = (mean - load(activation, x + at)) * inverse
-                    v = v * load(activation, shared + t * LANES)
-                    if add or m > 0:
-                        v = v + load(activation, target + at)
-                    store(activation, target + at, v)
-""",
-)
-
-
-def _keeps(attrs: Gaussian, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
-    return attrs.mixtures * inputs[0][1] if attrs.mixtures > 1 else 0
-
-
-def _common(emitter: Emitter) -> list[int]:
-    x, y, attrs = emitter.input(0), emitter.output(), emitter.attrs
-    size, steps = x.shape
-    found = [x.offset, y.offset, steps, size, attrs.mixtures]
-    for i in (MEAN, LOG_VARIANCE):
-        found += [emitter.param(i).offset, *emitter.param(i).strides]
-    if attrs.mixtures > 1:
-        found += [emitter.param(WEIGHT).offset, *emitter.param(WEIGHT).strides]
-    else:
-        found += [-1, 0]
-    room = emitter.scratch(attrs.mixtures * (size + 1)).offset
-    shares = room + attrs.mixtures * size * emitter.lanes
-    parts = emitter.kept().offset if attrs.mixtures > 1 else y.offset
-    return [*found, room, shares, parts]
+# ---------------------------------------------------------------- rows of the tape
 
 
 def statistics_of(mixtures: int, size: int) -> int:
-    """How many numbers a node's statistics are: N [mixtures], then sums of r v and of r v v
+    """How many numbers a state's statistics are: N [mixtures], then sums of r v and of r v v
     [mixtures, size], where r is a component's share in the gradient of a step and v = x - mean."""
     return mixtures * (1 + 2 * size)
 
 
-def _emit(emitter: Emitter) -> None:
-    emitter.call(DENSITIES, *_common(emitter))
+def _keeps(
+    attrs: Gaussian | Gaussians, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """Densities of the components, which for one Gaussian are the output."""
+    return attrs.mixtures * output[0] * output[1] if attrs.mixtures > 1 else 0
 
 
-def _emit_backward(emitter: Emitter) -> None:
-    attrs = emitter.attrs
-    size, steps = emitter.input(0).shape
+def _given(emitter: Emitter, room: int) -> list[int]:
+    """Operands of all kernels, see `gaussian_kernels.GIVEN`."""
+    x, y, mixtures = emitter.input(0), emitter.output(), emitter.attrs.mixtures
+    (size, steps), states = x.shape, y.shape[0]
+    parts = emitter.kept().offset if mixtures > 1 else y.offset
+    found = [x.offset, y.offset, steps, size, mixtures, states, steps * emitter.lanes, room, parts]
+    each = 2 + (mixtures > 1)
+    for u in range(states):
+        params = [emitter.param(u * each + i) for i in range(each)]
+        for param in params[:2]:
+            found += [param.offset, *param.strides]
+        found += [params[2].offset, *params[2].strides] if each > 2 else [-1, 0]
+        found.append(sum(param.trainable << i for i, param in enumerate(params)))
+    return found
+
+
+def _room(emitter: Emitter) -> int:
+    """Numbers of all states by themselves, and a few vectors behind them."""
+    states, mixtures = emitter.output().shape[0], emitter.attrs.mixtures
+    numbers = states * mixtures * (2 * emitter.input(0).shape[0] + 2)
+    return emitter.scratch(-(-numbers // emitter.lanes) + 2 * emitter.widths[0]).offset
+
+
+def emit_densities(emitter: Emitter) -> None:
+    given = _given(emitter, _room(emitter))
+    steps = given[2]
+    emitter.call(NUMBERS, *given)
+    if emitter.lanes > 1:
+        emitter.call(DENSITIES, *given, 0, steps)
+        return
+    # Vectors along time; the last one may do again what the one before did.
+    wide = emitter.widths[0]
+    if steps < wide:
+        emitter.call(DENSITIES, *given, 0, steps)
+        return
+    emitter.call(DENSITIES, *given, 0, steps // wide, lanes=wide)
+    if steps % wide:
+        emitter.call(DENSITIES, *given, steps - wide, 1, lanes=wide)
+
+
+def emit_slopes(emitter: Emitter, statistics: Sequence[int]) -> None:
+    """statistics: where those of each state lie, one behind the other."""
+    attrs, steps = emitter.attrs, emitter.input(0).shape[1]
     wanted = emitter.grad_input(0)
-    common = _common(emitter)
-    share = emitter.scratch(steps).offset if attrs.mixtures > 1 else 0
-    learns = sum(emitter.param(i).trainable << i for i in range(WEIGHT + (attrs.mixtures > 1)))
+    given = _given(emitter, _room(emitter))
+    share = emitter.scratch(2 * steps).offset
+    emitter.call(NUMBERS, *given)
+    if wanted is not None and not wanted[1]:
+        emitter.call(CLEAR, wanted[0].offset, wanted[0].elements)
+    count = statistics_of(attrs.mixtures, emitter.input(0).shape[0])
+    assert [place - statistics[0] for place in statistics] == [
+        u * count for u in range(len(statistics))
+    ]
     emitter.call(
-        SLOPE, *common, emitter.grad_output().offset, share,
-        emitter.statistic(STATISTICS, statistics_of(attrs.mixtures, size)), learns,
-        wanted[0].offset if wanted else 0, int(wanted is not None), int(bool(wanted and wanted[1])),
+        SLOPE, *given, emitter.grad_output().offset, share, statistics[0],
+        wanted[0].offset if wanted is not None else -1,
     )  # fmt: skip
 
 
-def _flops(attrs: Gaussian, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+def _emit_backward(emitter: Emitter) -> None:
+    count = statistics_of(emitter.attrs.mixtures, emitter.input(0).shape[0])
+    emit_slopes(emitter, [emitter.statistic(STATISTICS, count)])
+
+
+def _flops(
+    attrs: Gaussian | Gaussians, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
     size, steps = inputs[0]
-    return attrs.mixtures * steps * (4 * size + 10)
+    return output[0] * attrs.mixtures * steps * (4 * size + 10)
 
 
 GAUSSIAN = Op(
@@ -320,8 +190,78 @@ GAUSSIAN = Op(
     backward=_backward,
     saves=frozenset({"inputs", "output"}),
     keeps=_keeps,
-    emit=_emit,
+    emit=emit_densities,
     emit_backward=_emit_backward,
+    flops=_flops,
+    places=lambda inputs, output: output[1],
+)
+
+
+# ---------------------------------------------------------------- all states of a chain
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """mixtures: as of each; members: the nodes that are joined, whose statistics have their names."""
+
+    mixtures: int = hidden(1)
+    members: tuple[str, ...] = hidden(())
+
+    @property
+    def each(self) -> int:
+        """Parameters of one member."""
+        return 2 + (self.mixtures > 1)
+
+
+def _of_each(attrs: Gaussians, params: Sequence[Array]) -> list[Sequence[Array]]:
+    return [params[i : i + attrs.each] for i in range(0, len(params), attrs.each)]
+
+
+def _joined_shape(attrs: Gaussians, types: Sequence[Type]) -> Type:
+    return Type("float", (len(attrs.members), types[0].shape[1]))
+
+
+def _joined_params(attrs: Gaussians, types: Sequence[Type]) -> tuple[ParamSpec, ...]:
+    return _params(Gaussian(attrs.mixtures), types) * len(attrs.members)
+
+
+def _joined_forward(attrs: Gaussians, inputs: Sequence[Array], params: Sequence[Array]) -> Array:
+    one = Gaussian(attrs.mixtures)
+    return np.concatenate([_forward(one, inputs, own) for own in _of_each(attrs, params)])
+
+
+def _joined_backward(
+    attrs: Gaussians, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
+) -> tuple[list[Array | None], list[Array | None]]:
+    whole, slopes = np.zeros_like(inputs[0]), []
+    for u, own in enumerate(_of_each(attrs, params)):
+        rows = slice(u, u + 1)
+        found = _backward(Gaussian(attrs.mixtures), inputs, own, output[rows], grad[rows])
+        whole += found[0][0]
+        slopes += found[1]
+    return [whole], slopes
+
+
+def _emit_joined_backward(emitter: Emitter) -> None:
+    attrs: Gaussians = emitter.attrs
+    count = statistics_of(attrs.mixtures, emitter.input(0).shape[0])
+    emit_slopes(emitter, [emitter.statistic(member, count) for member in attrs.members])
+
+
+GAUSSIANS = Op(
+    name="gaussians",
+    doc="""Several `gaussian` of the same frames, one below the other; the pass `join` makes it.""",
+    category="internal",
+    inputs=("x",),
+    Attrs=Gaussians,
+    shape=_joined_shape,
+    params=_joined_params,
+    forward=_joined_forward,
+    backward=_joined_backward,
+    saves=frozenset({"inputs", "output"}),
+    keeps=_keeps,
+    emit=emit_densities,
+    emit_backward=_emit_joined_backward,
     flops=_flops,
     places=lambda inputs, output: output[1],
 )

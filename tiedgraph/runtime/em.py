@@ -118,6 +118,8 @@ class Estimator:
         # Of each chain where its log odds lie, -1 where fixed, their counts, and where they begin.
         self.moves = [self._moves(node) for node in chains]
         self._gathered = np.zeros(self._numbers)
+        self._places: Mapping[tuple[str, str], tuple[int, int]] = {}
+        self._index = np.zeros(0, np.int64)
         self._check()
 
     def _check(self) -> None:
@@ -207,9 +209,15 @@ class Estimator:
         self, total: Array, places: Mapping[tuple[str, str], tuple[int, int]], samples: int
     ) -> None:
         """Adds the statistics of a batch, which are those of its mean loss, so negative."""
-        found = [places[key] for key in self._keys]
-        index = np.concatenate([np.arange(first, first + count) for first, count in found])
-        self._gathered -= samples * total[index].astype(np.float64)
+        if self._places is not places:
+            self._places, self._index = places, self._found(places)
+        self._gathered -= samples * total[self._index].astype(np.float64)
+
+    def _found(self, places: Mapping[tuple[str, str], tuple[int, int]]) -> Array:
+        """Where a tape has the statistics; those of nodes that were joined go by their names."""
+        joined = {name: place for (_, name), place in places.items()}
+        found = [places.get(key) or joined[key[0]] for key in self._keys]
+        return np.concatenate([np.arange(first, first + count) for first, count in found])
 
     # ------------------------------------------------------------ the step
 
