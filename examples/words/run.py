@@ -18,30 +18,40 @@ import tempfile
 import time
 from pathlib import Path
 
+from label import label
 from pick import HERE, pick
 
 import tiedgraph as tg
 
 TIED = {
-    "gaussian": [("gaussian.tie", {"MIXTURES": 1})],
-    "mixture": [("gaussian.tie", {"MIXTURES": 4})],
-    "network": [("network.tie", {})],
+    "gaussian": ("gaussian.tie", {"MIXTURES": 1}),
+    "mixture": ("gaussian.tie", {"MIXTURES": 4}),
+    "codebook": ("codebook.tie", {}),
+    "network": ("network.tie", {}),
 }
 COLUMNS = ("model", "recordings", "seed", "known", "new", "seconds")
 
 
+def trained(name: str, part: dict, seed: int, epochs: int | None) -> tg.Model:
+    """A model of phonemes. The network starts from one that learnt which state each frame is of."""
+    file, constants = TIED[name]
+    model = tg.compile(HERE / file, define=constants, seed=seed)
+    if name == "network":
+        frames = tg.compile(HERE / "frames.tie", seed=seed)
+        frames.fit(label(trained("gaussian", part, seed, epochs), part), epochs=epochs)
+        model.start_from(frames)
+    model.fit(part, epochs=epochs)
+    return model
+
+
 def tied(name: str, parts: dict, seed: int, epochs: int | None) -> tuple[float, float, float]:
     """Accuracy on test voices, on new words, and seconds of training."""
-    seconds = 0.0
+    begun = time.perf_counter()
+    model = trained(name, parts["train"], seed, epochs)
+    seconds = time.perf_counter() - begun
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        for file, constants in TIED[name]:
-            model = tg.compile(HERE / file, define=constants, seed=seed)
-            begun = time.perf_counter()
-            model.fit(parts["train"], epochs=epochs)
-            seconds += time.perf_counter() - begun
-        model.save(run)
-        new = tg.load(run, lexicon=HERE / "new.dict")
+        model.save(Path(folder) / "run")
+        new = tg.load(Path(folder) / "run", lexicon=HERE / "new.dict")
     errors = [m.evaluate(parts[p])["word_error"] for m, p in ((model, "test"), (new, "new"))]
     return 1 - errors[0], 1 - errors[1], seconds
 
