@@ -1,6 +1,6 @@
 """The table and the picture of what `run.py` measured.
 
-    python table.py measured.csv -o accuracy.svg
+python table.py measured.csv -o accuracy.svg
 """
 
 from __future__ import annotations
