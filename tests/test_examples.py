@@ -135,5 +135,6 @@ def test_the_table_of_words_is_of_what_was_measured(tmp_path: Path) -> None:
     assert ("whole", "new") not in found
     told = show.table(found)
     assert "| tied, 1 Gaussian | known | 85.0 ± 5.0 |" in told
+    assert "| whole words (hmmlearn) | known | 50.0 ± 0.0 (1) |" in told
     show.draw(found, tmp_path / "accuracy.svg")
     assert "<svg" in (tmp_path / "accuracy.svg").read_text()
