@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def script(path: str) -> ModuleType:
+    """The script as a module; others of its folder can be imported by it."""
+    sys.path.insert(0, str((EXAMPLES / path).parent))
+    try:
+        return _script(path)
+    finally:
+        del sys.path[0]
+
+
+def _script(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(path).stem, EXAMPLES / path)
     assert spec
     assert spec.loader
@@ -67,3 +78,63 @@ def test_spans_of_sunspots() -> None:
             past = [spots[year - back] / 100 for back in range(12, 0, -1)]
             np.testing.assert_allclose(part["past"][row], past, rtol=1e-6)
             np.testing.assert_allclose(part["next"][row], [spots[year] / 100], rtol=1e-6)
+
+
+def test_words_of_training_and_of_tests_have_other_voices() -> None:
+    make = script("words/pick.py")
+    found = np.load(EXAMPLES / "words/speech.npz")
+    assert (found["length"].astype(int).sum(), 13) == found["frames"].shape
+    known, new = make.words("words.dict"), make.words("new.dict")
+    assert (len(known), len(new), len({*known, *new})) == (68, 41, 109)
+    rows = {}
+    for seed in (0, 1):
+        parts = make.pick(2, seed)
+        assert (np.bincount(parts["train"]["word"]) == 2).all()
+        assert (np.bincount(parts["test"]["word"]) == 6).all()
+        assert (np.bincount(parts["new"]["word"]) == 6).all()
+        rows[seed] = {x.tobytes() for x in parts["train"]["mfcc"][:, :, :30]}
+        for name in ("test", "new"):
+            assert not rows[seed] & {x.tobytes() for x in parts[name]["mfcc"][:, :, :30]}
+    assert rows[0] != rows[1]
+
+
+def test_every_phoneme_of_new_words_is_in_trained_ones() -> None:
+    phonemes = [
+        {p for x in (EXAMPLES / "words" / name).read_text().splitlines() if x[:1] != "#"
+         for p in x.split()[1:]}
+        for name in ("words.dict", "new.dict")
+    ]  # fmt: skip
+    assert len(phonemes[0]) == 39
+    assert phonemes[1] <= phonemes[0]
+
+
+def test_scores_of_whole_words_are_hmmlearns() -> None:
+    pytest.importorskip("hmmlearn")
+    whole = script("words/whole_words.py")
+    rng = np.random.default_rng(0)
+    part = {
+        "mfcc": rng.standard_normal((8, 3, 20)) + 3 * np.repeat([0, 1], 4)[:, None, None],
+        "mfcc.length": np.array([20, 18, 15, 20, 19, 20, 12, 20]),
+        "word": np.repeat([0, 1], 4),
+    }
+    models = whole.train(part, [4, 6], 3)
+    for x, n in zip(part["mfcc"], part["mfcc.length"], strict=True):
+        frames = x[:, :n].T
+        told = [model.score(frames) for model in models]
+        np.testing.assert_allclose(whole.Scorer(models).scores(frames), told, rtol=1e-9)
+    assert whole.accuracy(models, part) == 1.0
+
+
+def test_the_table_of_words_is_of_what_was_measured(tmp_path: Path) -> None:
+    rows = "model,recordings,seed,known,new,seconds"
+    rows += "\ngaussian,2,0,0.8,0.6,1\ngaussian,2,1,0.9,0.7,1\nwhole,2,0,0.5,,1\n"
+    (tmp_path / "measured.csv").write_text(rows)
+    show = script("words/table.py")
+    found = show.read(tmp_path / "measured.csv")
+    assert found[("gaussian", "known")] == {2: [0.8, 0.9]}
+    assert ("whole", "new") not in found
+    told = show.table(found)
+    assert "| tied, 1 Gaussian | known | 85.0 ± 5.0 |" in told
+    assert "| whole words (hmmlearn) | known | 50.0 ± 0.0 (1) |" in told
+    show.draw(found, tmp_path / "accuracy.svg")
+    assert "<svg" in (tmp_path / "accuracy.svg").read_text()

@@ -26,7 +26,7 @@ def words(name: str) -> list[str]:
 
 def pick(recordings: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """The three parts, each with mfcc [samples, 26, longest], mfcc.length and word."""
-    found = dict(np.load(HERE / "speech.npz"))  # each array read once
+    found = dict(np.load(HERE / "speech.npz"))  # each array is unpacked once
     ends = np.cumsum(found["length"])
     voice, word, voices = found["voice"], found["word"].astype(int), int(found["test"])
     known = len(words("words.dict"))

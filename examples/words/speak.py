@@ -55,6 +55,7 @@ class Speaker:
         if found is None:
             sys.exit("speak.py needs the espeak-ng library; on Debian: apt-get install espeak-ng")
         self.library = ctypes.CDLL(found)
+        self.chance = ctypes.CDLL(None)
         self.rate = self.library.espeak_Initialize(2, 0, None, 1)  # synchronous; phoneme events
         if self.rate <= 0:
             sys.exit("espeak-ng could not be started; is espeak-ng-data installed?")
@@ -77,7 +78,9 @@ class Speaker:
         return 0
 
     def say(self, word: str, voice: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
+        """Samples, and the seconds at which each phoneme begins."""
         self.sound, self.phonemes = [], []
+        self.chance.srand(1)  # some voices are breathy by the C library's chance
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             sys.exit(f"espeak-ng has no voice {voice}")
         text = word.encode()

@@ -258,7 +258,9 @@ def test_fmt_writes_only_what_changes(place: Path) -> None:
     assert "dense(x, 8) |> tanh" in Path("small.tie").read_text()
 
 
-@pytest.mark.parametrize("example", ["lenet5", "tdnn", "siamese", "autoencoder", "equivariant"])
+@pytest.mark.parametrize(
+    "example", ["lenet5", "tdnn", "siamese", "autoencoder", "equivariant", "words"]
+)
 def test_new_starts_from_every_example(place: Path, example: str) -> None:
     made = json.loads(quick("new", "mine", "--from", example, "--format", "json"))
     assert "mine.tie" in made["files"]

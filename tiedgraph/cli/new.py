@@ -11,7 +11,9 @@ import typer
 
 from tiedgraph.cli.common import INPUT_ERROR, Format, Output, say, show
 
-EXAMPLES = ("lenet5", "tdnn", "siamese", "autoencoder", "equivariant")
+EXAMPLES = ("lenet5", "tdnn", "siamese", "autoencoder", "equivariant", "words")
+# Where several models and scripts lie in an example: the ones to start with.
+FIRST = {"words": ("gaussian.tie", ("pick.py",))}
 
 
 def examples_folder() -> Path:
@@ -45,22 +47,28 @@ def new(
         raise typer.Exit(INPUT_ERROR)
     shipped = examples_folder()
     source = shipped / example
+    main, wanted = FIRST.get(example, (f"{example}.tie", None))
     files: dict[str, bytes] = {}
     for path in sorted(source.iterdir()):
-        if path.suffix in (".npz", ".py", ".tie") and path.stem != "untied":
+        if path.suffix == ".py" and wanted is not None and path.name not in wanted:
+            continue
+        if path.suffix in (".npz", ".py", ".tie", ".dict") and path.stem != "untied":
             files[path.name] = path.read_bytes()
-    text = files.pop(f"{example}.tie").decode()
+    text = files.pop(main).decode()
     text = re.sub(rf"^model {example}$", f"model {stem}", text, flags=re.MULTILINE)
     # Data that the example takes from another one comes along, beside the file.
     for other, data in re.findall(r'"\.\./(\w+)/([\w.-]+)"', text):
         files[data] = (shipped / other / data).read_bytes()
         text = text.replace(f'"../{other}/{data}"', f'"{data}"')
     files = {n: c for n, c in files.items() if not n.endswith(".tie")}
+    digits = 'HERE.parent / "lenet5"'
     for script in [n for n in files if n.endswith(".py")]:
+        body = files[script].decode()
+        if digits not in body:
+            continue
         for data in ("digits-train.npz", "digits-test.npz"):
             files[data] = (shipped / "lenet5" / data).read_bytes()
-        body = files[script].decode()
-        files[script] = body.replace('HERE.parent / "lenet5"', "HERE").encode()
+        files[script] = body.replace(digits, "HERE").encode()
     place.mkdir(parents=True)
     (place / f"{stem}.tie").write_text(text)
     for file, content in files.items():
