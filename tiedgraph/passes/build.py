@@ -20,6 +20,7 @@ from tiedgraph.passes.constants import Lookup, compute, describe, is_number, loo
 from tiedgraph.passes.counting import TooLarge
 from tiedgraph.passes.declare import read_type
 from tiedgraph.passes.expand import Expander
+from tiedgraph.passes.lexicons import Lexicons, read_lexicon_type
 from tiedgraph.passes.made import Owner
 from tiedgraph.passes.modules import load, names_inside_blocks
 from tiedgraph.passes.scope import (
@@ -37,7 +38,7 @@ from tiedgraph.passes.settings import read_data, read_train
 from tiedgraph.passes.sharing import read_init, read_tie
 from tiedgraph.passes.soft import read_soft
 from tiedgraph.passes.tasks import claim_for_task, fits_inside, read_shared
-from tiedgraph.passes.words import Lexicons, read_lexicon_type, read_unit
+from tiedgraph.passes.units import read_unit
 from tiedgraph.syntax import ast
 
 MODEL = "model"

@@ -26,6 +26,7 @@ from tiedgraph.passes.arithmetic import OPERATORS, binary, negative
 from tiedgraph.passes.blocks import repeat, use
 from tiedgraph.passes.constants import compute, describe, lookup_in
 from tiedgraph.passes.counting import Counter
+from tiedgraph.passes.lexicons import Lexicons
 from tiedgraph.passes.made import Made, Owner
 from tiedgraph.passes.scope import (
     Binding,
@@ -45,6 +46,7 @@ from tiedgraph.passes.scope import (
     name_span,
     path_text,
 )
+from tiedgraph.passes.units import EMISSIONS
 from tiedgraph.syntax import ast
 
 
@@ -52,7 +54,7 @@ class Expander:
     """Evaluates expressions and adds what they need to `made`."""
 
     def __init__(
-        self, diagnostics: Diagnostics, symbols: dict[str, Span], lexicons: words.Lexicons
+        self, diagnostics: Diagnostics, symbols: dict[str, Span], lexicons: Lexicons
     ) -> None:
         self.diagnostics = diagnostics
         self.symbols = symbols
@@ -267,7 +269,7 @@ class Expander:
             if call.function in OPERATORS.values():
                 signs = {word: sign for sign, word in OPERATORS.items()}
                 hint = f"write a {signs[call.function]} b"
-            hint = words.EMISSIONS.get(call.function, hint)
+            hint = EMISSIONS.get(call.function, hint)
             hint = hint or f"define it, block {call.function}(x) {{ ... return ... }}, or import it"
         self.diagnostics.error("E0203", message, function_span(call), hint=hint)
         return Failed()
