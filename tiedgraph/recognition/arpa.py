@@ -22,9 +22,8 @@ from pathlib import Path
 
 from tiedgraph.diagnostics import DataError
 from tiedgraph.recognition.vocabulary import NEVER
-from tiedgraph.runtime.datafile import reason
+from tiedgraph.runtime.datafile import read_text
 
-LARGEST = 2**28  # bytes of a file
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 _SECTION = re.compile(r"\\(\d+)-grams:")
@@ -45,15 +44,7 @@ class Arpa:
 
 def read(path: Path) -> Arpa:
     """Reads a file. Raises DataError, with its name and the line."""
-    try:
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} is larger than {LARGEST >> 20} MiB")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: byte {error.start}") from None
-    lines = _Lines(path, text)
+    lines = _Lines(path, read_text(path))
     counts = _counts(lines)
     words: dict[str, tuple[float, float]] = {}
     pairs: dict[tuple[str, str], float] = {}
@@ -89,7 +80,6 @@ class _Lines:
         self.number = 0
         self.line = ""
         self._rest = iter(text.splitlines())
-        self._ended = False
 
     def next(self) -> bool:
         """Goes on to the next line that is not empty."""

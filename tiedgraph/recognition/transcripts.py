@@ -8,9 +8,7 @@ from pathlib import Path
 
 from tiedgraph.diagnostics import DataError, nearest
 from tiedgraph.recognition.vocabulary import Vocabulary
-from tiedgraph.runtime.datafile import reason
-
-LARGEST = 2**28  # bytes of a file
+from tiedgraph.runtime.datafile import read_text
 
 
 @dataclass(frozen=True)
@@ -50,17 +48,8 @@ class Transcripts:
 
 def read(path: Path) -> Transcripts:
     """Reads a file of one line a recording. Raises DataError."""
-    try:
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} is larger than {LARGEST >> 20} MiB")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: byte {error.start}") from None
-    if "\0" in text:
-        raise DataError(f"{path} is no text: it has a byte 0")
-    return Transcripts(tuple(tuple(line.split()) for line in text.splitlines()), str(path))
+    lines = read_text(path).splitlines()
+    return Transcripts(tuple(tuple(line.split()) for line in lines), str(path))
 
 
 def given(words: Sequence[str | Sequence[str]]) -> Transcripts:

@@ -16,6 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # What to read: arrays by name with their types; None for `NAME.length`.
 Wanted = Mapping[str, Type | None]
 LENGTH = ".length"
+LARGEST_TEXT = 2**28  # bytes of a file of text
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class File:
 def reason(error: Exception) -> str:
     """What an exception of the system or of a library says, to stand behind a colon."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8. Raises DataError."""
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            raise DataError(f"{path} is larger than {LARGEST_TEXT >> 20} MiB")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8: byte {error.start}") from None
+    if "\0" in text:
+        raise DataError(f"{path} is no text: it has a byte 0")
+    return text
 
 
 def memory_available() -> int | None:
