@@ -299,6 +299,19 @@ def test_decode_tells_words_and_errors(trained: Path, place: Path) -> None:
     assert json.loads(out)["recordings"][1]["hypotheses"][0]["words"][0]["word"] == "act"
 
 
+def test_longer_ngrams_are_told(trained: Path, place: Path) -> None:
+    text = "\\data\\\nngram 1=4\n{0}\n\\1-grams:\n-1 <s>\n-1 cat\n-1 at\n-1 </s>\n{1}\\end\\\n"
+    told = {}
+    for order in (1, 3):
+        heads = "".join(f"ngram {n}=0\n" for n in range(2, order + 1))
+        sections = "".join(f"\\{n}-grams:\n" for n in range(2, order + 1))
+        (place / "model.arpa").write_text(text.format(heads, sections))
+        words = ["decode", str(trained / "run"), "--data", "said.npz", "--bigram", "model.arpa"]
+        _, told[order] = run(*words)
+    assert "n-grams of more than two words are not used; the file has up to 3" in told[3]
+    assert "n-grams" not in told[1]
+
+
 def test_align_writes_json_and_textgrids(trained: Path, place: Path) -> None:
     praat = pytest.importorskip("praatio.textgrid")
     common = ["align", str(trained / "run"), "--data", "said.npz", "--words", "said.txt"]

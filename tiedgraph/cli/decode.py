@@ -118,7 +118,7 @@ def decode(
     }
     if wrong is not None:
         told["word_error"] = _errors(wrong)
-    _remark(found, beam, recogniser.unknown)
+    _remark(found, beam, recogniser.unknown, recogniser.order)
     if output is not None:
         from tiedgraph.runtime.folder import write_file
 
@@ -162,8 +162,12 @@ def _line(number: int, item: Recognised, clock: Clock) -> str:
     return f"{number}  " + "  |  ".join(parts)
 
 
-def _remark(found: list[Recognised], beam: float | None, unknown: tuple[str, ...]) -> None:
+def _remark(
+    found: list[Recognised], beam: float | None, unknown: tuple[str, ...], order: int
+) -> None:
     """What should not go by unseen, on standard error."""
+    if order > 2:
+        say(f"warning: n-grams of more than two words are not used; the file has up to {order}")
     if unknown:
         more = "" if len(unknown) <= 5 else f" and {len(unknown) - 5} more"
         say(

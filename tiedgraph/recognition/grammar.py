@@ -21,7 +21,8 @@ class Grammar:
     Of a bigram: backoff [words + 1] behind each word, the last behind the begin; what is named
     behind each, as first ones [words + 2], following words in order and their log probability; and
     end [words + 1], that the string ends there.
-    unknown: words that the language model does not have.
+    unknown: words that the language model does not have. order: of its file; of n-grams longer than
+    two words nothing is used.
     """
 
     unigram: Array
@@ -32,6 +33,7 @@ class Grammar:
     likely: Array
     bigram: bool
     unknown: tuple[str, ...] = ()
+    order: int = 2
 
 
 def loop(words: int, penalty: float = 0.0) -> Grammar:
@@ -94,4 +96,5 @@ def bigram(found: Arpa, words: tuple[str, ...], weight: float, penalty: float = 
         weighted(np.array([likely for *_, likely in named], np.float64)) - penalty,
         True,
         () if UNKNOWN in found.words else unknown,
+        found.order,
     )

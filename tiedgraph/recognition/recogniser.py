@@ -84,7 +84,9 @@ class Recogniser:
         ]
         used = schedule.graph.data.items()
         self.inputs = [name for name, item in used if item.role == "input"]
-        self.unknown: tuple[str, ...] = ()  # words that the last language model did not have
+        # Of the last language model: words that it did not have, and how long its n-grams are.
+        self.unknown: tuple[str, ...] = ()
+        self.order = 0
 
     def clock(self, step: float = 0.010, window: float = 0.025) -> Clock:
         """Seconds from the frames that are recognised. step, window: of the input's frames."""
@@ -115,7 +117,8 @@ class Recogniser:
         beam: ways are given up that are so much less likely than the best one, as a difference of
           natural logarithms; where all are lost, it is widened.
         loop: any word behind any other. bigram: a file in the ARPA format, whose log probabilities
-          are multiplied by `lm_weight`. insertion_penalty: taken off for each word.
+          are multiplied by `lm_weight`; of n-grams longer than two words nothing is used (`order`
+          tells of them). insertion_penalty: taken off for each word.
         reference: what was said; its length is checked before anything is recognised.
         Raises DataError.
         """
@@ -127,7 +130,7 @@ class Recogniser:
             raise ValueError("lm_weight and insertion_penalty are finite, lm_weight not negative")
         if loop or bigram is not None:
             rules = self._rules(bigram, lm_weight, insertion_penalty)
-            self.unknown = rules.unknown
+            self.unknown, self.order = rules.unknown, rules.order
             search = self._strings_by(rules, best)
         else:
             search = self._words_by(best)
