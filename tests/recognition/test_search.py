@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from collections.abc import Sequence
+from itertools import islice, pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from spoken import all_ways, best_way, odds_of, scores_of, spoken
 
+from tiedgraph.diagnostics import DataError
 from tiedgraph.ops.lattice import Chains, word_sum
 from tiedgraph.recognition import arpa, strings
 from tiedgraph.recognition.alignment import align, network
@@ -52,6 +54,29 @@ def test_the_shortest_recording_has_one_way(case: dict) -> None:
         least, net = found.shortest(words), network(found, moves, words)
         assert align(net, scores_of(found, least)).way is not None
         assert align(net, scores_of(found, least - 1)).way is None
+
+
+def test_words_of_too_many_pronunciations_are_refused() -> None:
+    for count in (253, 254):
+        variants = islice(product("ab", repeat=8), count)
+        found, moves = spoken("".join(f"w  {' '.join(v)}\n" for v in variants) + "v  a b\n")
+        if count == 253:  # the last of all is the one that is said
+            net = network(found, moves, [0, 1])
+            said = align(net, _loud(found, found.pronunciations[252].phones))
+            assert said.way is not None
+            heard = [net.positions[at].phone for at in said.way.tolist()[::2]]
+            assert heard == [*found.pronunciations[252].phones, 0, 1]
+            continue
+        with pytest.raises(DataError, match="'w' has 254 pronunciations"):
+            network(found, moves, [0, 1])
+
+
+def _loud(found: Vocabulary, phones: Sequence[int]) -> np.ndarray:
+    """Scores of these phonemes and then a and b, each state for one frame."""
+    rows = [2 * phone + state for phone in (*phones, 0, 1) for state in (0, 1)]
+    scores = np.full((len(rows), 5), -100.0)
+    scores[np.arange(len(rows)), rows] = 0.0
+    return scores
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tiedgraph.diagnostics import DataError
 from tiedgraph.ops.rules import Kernel
 from tiedgraph.recognition.machine import run
 from tiedgraph.recognition.vocabulary import HALF, IMPOSSIBLE, NEVER, Array, Moves, Vocabulary
@@ -73,12 +74,19 @@ _Open = tuple[int, float]  # a way that waits to be continued: its last position
 
 
 def network(vocabulary: Vocabulary, moves: Moves, words: Sequence[int]) -> Network:
-    """All ways to say these words one after the other."""
+    """All ways to say these words one after the other. Raises DataError for too many."""
     found = Network(moves)
     ways = _quiet(vocabulary, found, [(-1, 0.0)])
     for order, word in enumerate(words):
+        variants = vocabulary.variants[word]
+        # All of them lead to what follows, and so does the unit at the ends.
+        if len(variants) >= MOST_ARCS:
+            raise DataError(
+                f"'{vocabulary.words[word]}' has {len(variants)} pronunciations; where words lie "
+                f"is told for fewer than {MOST_ARCS}"
+            )
         ends: list[_Open] = []
-        for item in vocabulary.variants[word]:
+        for item in variants:
             enter = [(at, likely + item.prior) for at, likely in ways]
             for phone in item.phones:
                 last = found.add(vocabulary.places(phone), phone, order, enter)
@@ -160,7 +168,7 @@ class Alignment:
 
 
 def align(network: Network, scores: Array) -> Alignment:
-    """scores: log densities, float64 [steps, rows]. Raises ValueError for a network too wide."""
+    """scores: log densities, float64 [steps, rows]."""
     count, steps = len(network.positions), len(scores)
     if not count or not steps:
         return Alignment(-np.inf, None)
@@ -168,8 +176,6 @@ def align(network: Network, scores: Array) -> Alignment:
     source = np.array([network.arcs[i][0] for i in order], np.int64)
     weight = np.array([network.arcs[i][2] for i in order], np.float64)
     into = np.bincount([arc[1] for arc in network.arcs], minlength=count)
-    if into.max() > MOST_ARCS:
-        raise ValueError(f"a position has {into.max()} ways in; at most {MOST_ARCS} are kept")
     first = np.concatenate([[0], np.cumsum(into)]).astype(np.int64)
     places = np.array([position.place for position in network.positions])
     moves = network.moves
