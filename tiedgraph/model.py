@@ -125,6 +125,17 @@ class Model:
                 self._programs[key] = Program(schedule, self.numbers, self.threads)
             return self._programs[key]
 
+    def program_of(self, values: Mapping[str, str]) -> Program:
+        """The program that computes values of the checked graph; see `values_of`."""
+        key = ("values", *sorted(values.items()))
+        with self._lock:
+            if key not in self._programs:
+                outputs = tuple(Term(name, value) for name, value in values.items())
+                graph = self.checked.replace(losses=(), metrics=(), outputs=outputs)
+                schedule = compiler.lower(graph, "predict", self.dtype)
+                self._programs[key] = Program(schedule, self.numbers, self.threads)
+            return self._programs[key]
+
     def _train(
         self, arrays: Mapping[str, Any], update: bool, like: int = 0
     ) -> tuple[dict[str, Array], Array]:
@@ -269,17 +280,9 @@ class Model:
 
     def _frames_of(self, value: str, arrays: Mapping[str, Any]) -> tuple[Array, Array]:
         """What a codebook is given, [samples, size, time], and the steps of each sample."""
-        key = ("frames", value)
-        if key not in self._programs:
-            graph = self.checked.replace(outputs=(Term("frames", value),))
-            schedule = compiler.lower(graph, "predict", self.dtype)
-            self._programs[key] = Program(schedule, self.numbers, self.threads)
-        program = self._programs[key]
-        batch = self._prepare(program, arrays)
-        _, found = program.run(batch.arrays, batch.samples, batch.lengths)
+        found = self.values_of({"frames": value}, arrays)
         x = found["frames"]
-        told = _trim("frames", program.schedule.graph.type_of(value), found, batch)
-        return x, told.get("frames.length", np.full(len(x), x.shape[2]))
+        return x, found.get("frames.length", np.full(len(x), x.shape[2]))
 
     def _step(self, arrays: Mapping[str, Any], like: int) -> dict[str, Array]:
         """The whole step of one program in one call; answers the batch's sums."""
@@ -363,14 +366,24 @@ class Model:
         with self._lock:
             if outputs is not None or not self.checked.outputs:
                 self._needs_outputs(outputs or ())
-            program = self.program("predict", outputs)
-            graph = program.schedule.graph
-            batch = self._prepare(program, arrays)
-            _, found = program.run(batch.arrays, batch.samples, batch.lengths)
-            for term in graph.outputs if batch.lengths else ():
-                if term.name in found:
-                    found.update(_trim(term.name, graph.type_of(term.value), found, batch))
-            return found
+            return self._predict(self.program("predict", outputs), arrays)
+
+    def values_of(self, values: Mapping[str, str], arrays: Mapping[str, Any]) -> dict[str, Array]:
+        """Values inside the model, as `predict` answers outputs. Raises DataError.
+
+        values: by names that the answer has, their ids in the checked graph.
+        """
+        with self._lock:
+            return self._predict(self.program_of(values), arrays)
+
+    def _predict(self, program: Program, arrays: Mapping[str, Any]) -> dict[str, Array]:
+        graph = program.schedule.graph
+        batch = self._prepare(program, arrays)
+        _, found = program.run(batch.arrays, batch.samples, batch.lengths)
+        for term in graph.outputs if batch.lengths else ():
+            if term.name in found:
+                found.update(_trim(term.name, graph.type_of(term.value), found, batch))
+        return found
 
     def _needs_outputs(self, outputs: Iterable[str]) -> None:
         known = [term.name for term in self.checked.outputs]

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tiedgraph import compiler
 from tiedgraph.diagnostics import DataError, nearest
-from tiedgraph.ir.graph import Chain, Term
+from tiedgraph.ir.graph import Chain
 from tiedgraph.ir.types import Extent
 from tiedgraph.model import Model
 from tiedgraph.recognition import arpa, grammar, strings, transcripts, tree
@@ -22,9 +21,7 @@ from tiedgraph.recognition.alignment import align, network
 from tiedgraph.recognition.parts import Clock, Parts, parts_of
 from tiedgraph.recognition.transcripts import Transcripts, WordErrors, word_errors
 from tiedgraph.recognition.vocabulary import IMPOSSIBLE, Array, Moves, vocabulary
-from tiedgraph.runtime.batch import full_names, prepare
 from tiedgraph.runtime.data import Dataset, load
-from tiedgraph.runtime.program import Program
 
 SCORES, ODDS = "scores", "odds"
 WIDEST = 3  # times that a beam that lost all ways is doubled before there is none
@@ -72,17 +69,8 @@ class Recogniser:
         self.model = model
         self.chain = _chosen(model, chain)
         self.vocabulary = vocabulary(self.chain)
-        graph = model.checked.replace(
-            losses=(),
-            metrics=(),
-            outputs=(Term(SCORES, self.chain.scores), Term(ODDS, self.chain.odds)),
-        )
-        schedule = compiler.lower(graph, "predict", model.dtype)
-        self._program = Program(schedule, model.numbers, model.threads)
-        self._declared = [
-            name for name, item in graph.data.items() if item.role in ("input", "target")
-        ]
-        used = schedule.graph.data.items()
+        self._values = {SCORES: self.chain.scores, ODDS: self.chain.odds}
+        used = model.program_of(self._values).schedule.graph.data.items()
         self.inputs = [name for name, item in used if item.role == "input"]
         # Of the last language model: words that it did not have, and how long its n-grams are.
         self.unknown: tuple[str, ...] = ()
@@ -311,16 +299,10 @@ class Recogniser:
     def score(self, arrays: Any) -> tuple[Moves, list[Array]]:
         """The odds of moving, and for each recording of a batch the log densities of all states,
         float64 [frames, rows]. Raises DataError where some are not finite."""
-        with self.model._lock:
-            named = full_names(arrays, self._declared)
-            graph = self._program.schedule.graph
-            batch = prepare(graph, named, self.model.dtype, declared=self._declared)
-            _, found = self._program.run(batch.arrays, batch.samples, batch.lengths)
-        odds = np.asarray(found[ODDS], np.float64).reshape(batch.samples, -1)[0]
-        size = graph.shape_of(self.chain.scores)[1]
-        steps = np.full(batch.samples, found[SCORES].shape[2])
-        if isinstance(size, Extent):
-            steps = np.maximum(0, (batch.valid[size.symbol] + size.offset) // size.divisor)
+        found = self.model.values_of(self._values, arrays)
+        odds = np.asarray(found[ODDS], np.float64).reshape(len(found[ODDS]), -1)[0]
+        samples, _, longest = found[SCORES].shape
+        steps = found.get(f"{SCORES}.length", np.full(samples, longest))
         scores = []
         for row, count in zip(found[SCORES], steps.tolist(), strict=True):
             scores.append(np.ascontiguousarray(row[:, :count].T, np.float64))
