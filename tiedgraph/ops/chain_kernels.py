@@ -309,7 +309,7 @@ SLOPE = Kernel(
         at = s * LANES
 """
     + lines(8, _STEPS)
-    + """        if of_scores < 0:
+    + f"""        if of_scores < 0:
             finish = begin
         if label >= 0:
             for lane in range(LANES):
@@ -344,8 +344,10 @@ SLOPE = Kernel(
             store(activation, spare, v)
             w = zero
             if over > 0:
-                w = sigmoid(load(activation, leap + at) - load(activation, left + at))
-                w = skip - w * (leave + skip)
+                w = load(activation, leap + at) - load(activation, left + at)
+                if loose > 0:
+                    w = select(n == s + loose + 1, w + {HALF!r}, w)
+                w = skip - sigmoid(w) * (leave + skip)
             store(activation, spare + LANES, w)
             for lane in range(LANES):
                 if s < int(activation[count + lane]):
