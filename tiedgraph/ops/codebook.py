@@ -7,22 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, pi
 
-import numpy as np
-
-from tiedgraph.ir.graph import Init
-from tiedgraph.ir.types import Type
-from tiedgraph.ops.gaussian import statistics_of
-from tiedgraph.ops.rules import (
-    Array,
-    Emitter,
-    Kernel,
-    Op,
-    OpError,
-    ParamSpec,
-    setting,
-)
-
-STATISTICS = "counts"  # name of the statistic, as that of `gaussian`
+from tiedgraph.ops.gaussian import STATISTICS, log_densities, pull, rows, specs, statistics_of
+from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, setting
 
 
 @dataclass(frozen=True)
@@ -30,44 +16,15 @@ class Codebook:
     gaussians: int = setting("size", doc="how many there are")
 
 
-def _shape(attrs: Codebook, types: Sequence[Type]) -> Type:
-    x = types[0]
-    if len(x.shape) != 2 or not isinstance(x.shape[0], int):
-        raise OpError(
-            "E0301",
-            f"codebook takes frames float[size, time], but its input is {x}",
-            hint="give a sequence another axis: reshape(x, [1, time])",
-            argument=0,
-        )
-    return Type("float", (attrs.gaussians, x.shape[1]))
-
-
-def _params(attrs: Codebook, types: Sequence[Type]) -> tuple[ParamSpec, ...]:
-    size = types[0].shape[0]
-    assert isinstance(size, int)
-    both = (attrs.gaussians, size)
-    return (
-        ParamSpec("mean", both, Init("normal", (0.0, 1.0))),
-        ParamSpec("log_variance", both, Init("zeros")),
-    )
-
-
 def _forward(attrs: Codebook, inputs: Sequence[Array], params: Sequence[Array]) -> Array:
-    mean, log_variance = params
-    v = inputs[0][None] - mean[:, :, None]
-    squares = (v * v * np.exp(-log_variance)[:, :, None]).sum(axis=1)
-    scale = log_variance.sum(axis=1) + len(inputs[0]) * np.log(2 * np.pi)
-    return np.asarray(-0.5 * (scale[:, None] + squares))
+    return log_densities(inputs[0], params)
 
 
 def _backward(
     attrs: Codebook, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
 ) -> tuple[list[Array | None], list[Array | None]]:
-    mean, log_variance = params
-    v = inputs[0][None] - mean[:, :, None]
-    pulled = grad[:, None] * v * np.exp(-log_variance)[:, :, None]
-    of_variance = 0.5 * ((pulled * v).sum(axis=2) - grad.sum(axis=1)[:, None])
-    return [-pulled.sum(axis=0)], [pulled.sum(axis=2), of_variance]
+    of_frames, slopes = pull(inputs[0], params, grad)
+    return [of_frames], slopes
 
 
 # ---------------------------------------------------------------- kernels of a codebook
@@ -231,8 +188,8 @@ CODEBOOK = Op(
     category="layer",
     inputs=("x",),
     Attrs=Codebook,
-    shape=_shape,
-    params=_params,
+    shape=lambda attrs, types: rows("codebook", attrs.gaussians, types),
+    params=lambda attrs, types: specs(attrs.gaussians, types),
     forward=_forward,
     backward=_backward,
     saves=frozenset({"inputs"}),

@@ -22,29 +22,34 @@ class Gaussian:
     mixtures: int = setting("size", 1, doc="Gaussians of the mixture")
 
 
-def _shape(attrs: Gaussian, types: Sequence[Type]) -> Type:
+def rows(name: str, count: int, types: Sequence[Type]) -> Type:
+    """So many densities of each frame; an OpError where the input has none."""
     x = types[0]
     if len(x.shape) != 2 or not isinstance(x.shape[0], int):
         raise OpError(
             "E0301",
-            f"gaussian takes frames float[size, time], but its input is {x}",
+            f"{name} takes frames float[size, time], but its input is {x}",
             hint="give a sequence another axis: reshape(x, [1, time])",
             argument=0,
         )
-    return Type("float", (1, x.shape[1]))
+    return Type("float", (count, x.shape[1]))
+
+
+def specs(count: int, types: Sequence[Type]) -> tuple[ParamSpec, ParamSpec]:
+    """Means and log variances of so many Gaussians."""
+    size = types[0].shape[0]
+    assert isinstance(size, int)
+    return (
+        ParamSpec("mean", (count, size), Init("normal", (0.0, 1.0))),
+        ParamSpec("log_variance", (count, size), Init("zeros")),
+    )
 
 
 def _params(attrs: Gaussian, types: Sequence[Type]) -> tuple[ParamSpec, ...]:
-    size = types[0].shape[0]
-    assert isinstance(size, int)
-    both = (attrs.mixtures, size)
-    specs = [
-        ParamSpec("mean", both, Init("normal", (0.0, 1.0))),
-        ParamSpec("log_variance", both, Init("zeros")),
-    ]
-    if attrs.mixtures > 1:
-        specs.append(ParamSpec("weight", (attrs.mixtures,), Init("zeros")))
-    return tuple(specs)
+    both = specs(attrs.mixtures, types)
+    if attrs.mixtures == 1:
+        return both
+    return (*both, ParamSpec("weight", (attrs.mixtures,), Init("zeros")))
 
 
 # ---------------------------------------------------------------- the oracle
@@ -74,17 +79,20 @@ def _backward(
     attrs: Gaussian, inputs: Sequence[Array], params: Sequence[Array], output: Array, grad: Array
 ) -> tuple[list[Array | None], list[Array | None]]:
     r = grad * np.exp(log_densities(inputs[0], params) - output)
-    v = inputs[0][None] - params[MEAN][:, :, None]
-    inverse = np.exp(-params[LOG_VARIANCE])
-    pulled = r[:, None] * v * inverse[:, :, None]
-    counts = r.sum(axis=1)
-    slopes: list[Array | None] = [
-        pulled.sum(axis=2),
-        0.5 * ((pulled * v).sum(axis=2) - counts[:, None]),
-    ]
+    of_frames, slopes = pull(inputs[0], params, r)
     if attrs.mixtures > 1:
+        counts = r.sum(axis=1)
         slopes.append(counts - np.exp(_weights(params)) * counts.sum())
-    return [-pulled.sum(axis=0)], slopes
+    return [of_frames], slopes
+
+
+def pull(x: Array, params: Sequence[Array], r: Array) -> tuple[Array, list[Array | None]]:
+    """Gradients of frames, and of means and log variances, from those of each component's log
+    density, r [components, time]."""
+    v = x[None] - params[MEAN][:, :, None]
+    pulled = r[:, None] * v * np.exp(-params[LOG_VARIANCE])[:, :, None]
+    of_variance = 0.5 * ((pulled * v).sum(axis=2) - r.sum(axis=1)[:, None])
+    return -pulled.sum(axis=0), [pulled.sum(axis=2), of_variance]
 
 
 # ---------------------------------------------------------------- rows of the tape
@@ -186,7 +194,7 @@ GAUSSIAN = Op(
     category="layer",
     inputs=("x",),
     Attrs=Gaussian,
-    shape=_shape,
+    shape=lambda attrs, types: rows("gaussian", 1, types),
     params=_params,
     forward=_forward,
     backward=_backward,
@@ -237,8 +245,8 @@ def _joined_backward(
 ) -> tuple[list[Array | None], list[Array | None]]:
     whole, slopes = np.zeros_like(inputs[0]), []
     for u, own in enumerate(_of_each(attrs, params)):
-        rows = slice(u, u + 1)
-        found = _backward(Gaussian(attrs.mixtures), inputs, own, output[rows], grad[rows])
+        row = slice(u, u + 1)
+        found = _backward(Gaussian(attrs.mixtures), inputs, own, output[row], grad[row])
         whole += found[0][0]
         slopes += found[1]
     return [whole], slopes
