@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from tiedgraph.cli.common import (
     load_run,
     say,
     show,
+    write_json,
 )
 from tiedgraph.cli.decode import ChainName, Step, Window
 
@@ -64,7 +64,6 @@ def align(
         raise typer.BadParameter(f"-o takes a .json file, not '{output}'")
     from tiedgraph.recognition.recogniser import Recogniser
     from tiedgraph.recognition.textgrid import package
-    from tiedgraph.runtime.folder import write_file
 
     if textgrid is not None:
         package()
@@ -82,7 +81,7 @@ def align(
         "recordings": [_told(i, item, clock) for i, item in enumerate(found)],
     }
     if output is not None:
-        write_file(output, (json.dumps(told_all, indent=1, allow_nan=False) + "\n").encode())
+        write_json(output, told_all)
         say(f"wrote {output}: {counted(len(found), 'recording')}")
     quiet = output is not None or textgrid is not None
     lines = [] if quiet else [_line(i, item, clock) for i, item in enumerate(found)]

@@ -13,8 +13,10 @@ from tiedgraph.cli.common import (
     Dtype,
     File,
     Format,
+    LeastSteps,
     Output,
     Precision,
+    Samples,
     Threads,
     checked,
     defined,
@@ -29,16 +31,11 @@ if TYPE_CHECKING:
 
 def bench(
     file: File,
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples; the file's batch by default.", show_default=False),
-    ] = None,
+    batch: Samples = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="Measures predictions in place of training steps.")
     ] = False,
-    steps: Annotated[
-        int, typer.Option(min=1, help="How many steps, at least, sizes known at run time have.")
-    ] = 100,
+    steps: LeastSteps = 100,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Draws the roofline as a .svg, .png or .pdf file."),

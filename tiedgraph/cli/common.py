@@ -54,6 +54,16 @@ Lexicon = Annotated[
     Path | None,
     typer.Option("--lexicon", help="Other words over the same phonemes, which need no training."),
 ]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", min=1, help="Samples; the file's batch by default.", show_default=False
+    ),
+]
+LeastSteps = Annotated[
+    int,
+    typer.Option("--steps", min=1, help="How many steps, at least, sizes known at run time have."),
+]
 Precision = Annotated[Dtype, typer.Option("--dtype", help="Precision of all numbers.")]
 
 
@@ -87,6 +97,13 @@ def show(format: Format, text: str, data: Any) -> None:
         typer.echo(json.dumps(data, indent=2, allow_nan=False, default=_plain))
     elif text:
         typer.echo(text)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """A result as a file."""
+    from tiedgraph.runtime.folder import write_file
+
+    write_file(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +18,7 @@ from tiedgraph.cli.common import (
     load_run,
     say,
     show,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def decode(
         told["word_error"] = _errors(wrong)
     _remark(found, beam, recogniser.unknown, recogniser.order)
     if output is not None:
-        from tiedgraph.runtime.folder import write_file
-
-        write_file(output, (json.dumps(told, indent=1, allow_nan=False) + "\n").encode())
+        write_json(output, told)
         say(f"wrote {output}: {counted(len(found), 'recording')}")
     lines = [] if output is not None else [_line(i, item, clock) for i, item in enumerate(found)]
     if wrong is not None:

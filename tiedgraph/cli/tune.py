@@ -12,8 +12,10 @@ from tiedgraph.cli.common import (
     Dtype,
     File,
     Format,
+    LeastSteps,
     Output,
     Precision,
+    Samples,
     Threads,
     checked,
     defined,
@@ -26,16 +28,11 @@ if TYPE_CHECKING:
 
 def tune(
     file: File,
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples; the file's batch by default.", show_default=False),
-    ] = None,
+    batch: Samples = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="For predictions in place of training steps.")
     ] = False,
-    steps: Annotated[
-        int, typer.Option(min=1, help="How many steps, at least, sizes known at run time have.")
-    ] = 100,
+    steps: LeastSteps = 100,
     threads: Threads = CORES,
     dtype: Precision = Dtype.float32,
     define: Define = None,

@@ -65,8 +65,8 @@ def _chain(graph: Graph, chain: Chain) -> ChainReport:
     found = [
         PhonemeReport(
             name,
-            f"{chain.unit}[{name}]",
-            _numbers(graph, f"{chain.unit}[{name}]"),
+            chain.path_of(name),
+            _numbers(graph, chain.path_of(name)),
             times[name],
             tuple(inside.get(name, ())),
         )

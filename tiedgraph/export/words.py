@@ -99,8 +99,7 @@ def _rows(graph: Graph, chain: Chain, word: str) -> Iterator[tuple[str, list[_Pa
             continue
         number += 1
         parts = [
-            _Part(name, _keys(graph, f"{chain.unit}[{name}]", chain.states))
-            for name in item.phonemes
+            _Part(name, _keys(graph, chain.path_of(name), chain.states)) for name in item.phonemes
         ]
         if chain.ends_name:
             keys = _keys(graph, chain.ends_name, chain.ends)

@@ -228,6 +228,10 @@ class Chain:
     optional: bool = False
     skips: tuple[int, ...] = ()
 
+    def path_of(self, phoneme: str) -> str:
+        """Of the phoneme's instance."""
+        return f"{self.unit}[{phoneme}]"
+
 
 @dataclass(frozen=True)
 class Override:

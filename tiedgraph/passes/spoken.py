@@ -10,11 +10,6 @@ from tiedgraph.ir.graph import Chain, Graph
 NAMED = 6  # phonemes that a message names
 
 
-def path_of(chain: Chain, phoneme: str) -> str:
-    """Of the phoneme's instance."""
-    return f"{chain.unit}[{phoneme}]"
-
-
 def labels(graph: Graph) -> dict[str, set[str]]:
     """For each chain the targets that a loss compares its words with."""
     found: dict[str, set[str]] = {name: set() for name in graph.chains}
@@ -34,7 +29,7 @@ def labels(graph: Graph) -> dict[str, set[str]]:
 def phonemes_of(chain: Chain, words: Collection[int]) -> set[str]:
     """Paths of all phonemes of these words."""
     return {
-        path_of(chain, phoneme)
+        chain.path_of(phoneme)
         for item in chain.lexicon.pronunciations
         if item.word in words
         for phoneme in item.phonemes
@@ -49,9 +44,9 @@ def untrained(graph: Graph, seen: Collection[str]) -> dict[str, tuple[str, ...]]
     known = {owner for path in seen for owner in _owners(graph, path)}
     found = {}
     for name, chain in graph.chains.items():
-        left = [p for p in chain.phonemes if path_of(chain, p) not in seen]
+        left = [p for p in chain.phonemes if chain.path_of(p) not in seen]
         found[name] = tuple(
-            p for p in left if not (own := _owners(graph, path_of(chain, p))) or not own <= known
+            p for p in left if not (own := _owners(graph, chain.path_of(p))) or not own <= known
         )
     return found
 
@@ -67,7 +62,7 @@ def warn_of_lexicon(graph: Graph, diagnostics: Diagnostics) -> None:
     """Phonemes of a unit that no word of a trained chain has."""
     trained = [graph.chains[name] for name, targets in labels(graph).items() if targets]
     seen = {
-        path_of(chain, phoneme)
+        chain.path_of(phoneme)
         for chain in trained
         for item in chain.lexicon.pronunciations
         for phoneme in item.phonemes
@@ -81,7 +76,7 @@ def warn_of_lexicon(graph: Graph, diagnostics: Diagnostics) -> None:
                 f"trained: {_listed(phonemes)}",
                 graph.instances[chain.unit].span,
                 hint="add words that have them to its lexicon, or tie each to another phoneme: "
-                f"tie hard {path_of(chain, phonemes[0])}, {path_of(chain, 'OTHER')}",
+                f"tie hard {chain.path_of(phonemes[0])}, {chain.path_of('OTHER')}",
             )
 
 
@@ -96,7 +91,7 @@ def warn_of_data(graph: Graph, seen: Collection[str], diagnostics: Diagnostics) 
                 f"numbers they began with: {_listed(phonemes)}",
                 _first_use(chain, phonemes[0]) or graph.instances[chain.unit].span,
                 hint="record words that have them, or tie each to another phoneme: "
-                f"tie hard {path_of(chain, phonemes[0])}, {path_of(chain, 'OTHER')}",
+                f"tie hard {chain.path_of(phonemes[0])}, {chain.path_of('OTHER')}",
             )
 
 
