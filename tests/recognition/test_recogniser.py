@@ -94,7 +94,7 @@ def test_words_are_those_of_the_models_own_output(model: tg.Model, trained: Path
         assert len({hypothesis.words for hypothesis in item.hypotheses}) == len(scores)
     # A batch's size and the number of threads change nothing.
     alone = tg.load(trained / "run", threads=1)
-    assert Recogniser(alone).decode(data, best=4, batch=64) == found
+    assert Recogniser(alone).decode(data, best=4, batch=20) == found
 
 
 def test_alignments_find_where_states_were_put(model: tg.Model) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from tiedgraph.ir.graph import Chain
+from tiedgraph.ops import lattice
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NEVER = -1e300  # log probability of what cannot be; sums of it stay below IMPOSSIBLE
 IMPOSSIBLE = -1e290
-HALF = float(np.log(0.5))
+HALF = lattice.HALF
 
 
 @dataclass(frozen=True)

@@ -321,20 +321,18 @@ class Estimator:
         found = np.log(np.maximum(held[fit], 1e-30)) - np.log(left[fit])
         new[fit] = np.clip(found, -MOST_ODDS, MOST_ODDS)
 
-    def split(self, seed: int, stage: int, by: float = 0.2) -> bool:
-        """Doubles the unlike Gaussians of mixtures; answers whether there was one to double.
+    def split(self, seed: int, stage: int, by: float = 0.2) -> None:
+        """Doubles the unlike Gaussians of mixtures, where there are some to double.
 
         Those that are alike before stage 0, 1, ... lie side by side. Each half of them moves one
         way, by a part of the deviation (Young et al., The HTK book, on mixture splitting).
         """
         rng = np.random.default_rng((seed, 0x5917, stage))
         flat = self._flat()
-        done = False
         for states in self.states:
             count = states.mean.place.shape[1]
             if states.weight is None or count <= 1 << stage:
                 continue
-            done = True
             use = states.mean
             deviation = np.exp(0.5 * flat[states.log_variance.place])
             ways = rng.choice([-1.0, 1.0], (len(deviation), 1 << stage, deviation.shape[2]))
@@ -342,7 +340,6 @@ class Estimator:
             step = by * deviation * ways[:, part] * half[:, None]
             flat[use.place] += use.sign * np.where(use.trained, step, 0.0)
         self._put(flat)
-        return done
 
     def flatten(self) -> None:
         """The flat start: all Gaussians alike, so that the first step is made of moves alone."""
