@@ -21,7 +21,6 @@ from tiedgraph.ops import BY_NAME
 from tiedgraph.passes.memory import plan_parameters
 from tiedgraph.passes.settings import Em, TrainSettings, train_settings
 from tiedgraph.passes.simplify import Mode
-from tiedgraph.passes.spoken import labels, phonemes_of
 from tiedgraph.passes.tasks import only_tasks
 from tiedgraph.passes.ties import reached, statistics
 from tiedgraph.runtime import optim
@@ -30,6 +29,7 @@ from tiedgraph.runtime.checkpoint import save_model
 from tiedgraph.runtime.clusters import Frames
 from tiedgraph.runtime.data import arranged, is_by_task, load
 from tiedgraph.runtime.em import Estimator
+from tiedgraph.runtime.heard import Heard
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.mixture import MixturePass, MixtureState
@@ -89,11 +89,7 @@ class Model:
         self._reached_by: dict[tuple[str, ...], frozenset[str]] = {}
         self._estimator: Estimator | None = None
         self._frames: dict[str, Frames] = {}  # of codebooks that have no place yet
-        # For word models: whose labels say which words are said, and which phonemes were heard.
-        self._targets = {name: found for name, found in labels(graph).items() if found}
-        self._said: dict[str, set[int]] = {}
-        self._heard: frozenset[str] = frozenset()
-        self._unvisited: set[str] = set()
+        self._heard = Heard(graph, self._declared)
         self.warnings: tuple[Diagnostic, ...] = ()
         self._epoch = inf  # before and after training, soft ties have their last strength
         rates = {
@@ -211,8 +207,8 @@ class Model:
         """
         with self._lock:
             self._needs_loss()
-            if self._targets:
-                self._listen(arrays)
+            if self._heard:
+                self._heard.listen(arrays)
             self._epoch = epoch
             before = self.numbers.array[self._statistics] if self._statistics.size else None
             self.optimiser.set(rate, self._moved(arrays))
@@ -242,7 +238,7 @@ class Model:
         """
         with self._lock:
             self._needs_loss()
-            self._listen(arrays)
+            self._heard.listen(arrays)
             method = self.settings.method
             assert isinstance(method, Em)
             if self._estimator is None:
@@ -271,8 +267,7 @@ class Model:
             assert self._estimator is not None
             assert isinstance(self.settings.method, Em)
             floor = self.settings.method.floor
-            unvisited = self._estimator.maximise(floor)
-            self._unvisited = {path.rpartition(".state[")[0] for path in unvisited}
+            self._heard.pass_over(self._estimator.maximise(floor))
             for book, frames in self._frames.items():
                 self._estimator.place(book, frames.all(), self.seed, floor)
             self._frames = {}
@@ -300,7 +295,7 @@ class Model:
     def _needs_finite(self, sums: Mapping[str, Array]) -> None:
         if not np.isfinite(_loss(sums)):
             way_out = "A lower rate or clip = 1 in train { } may help"
-            if self._targets and _loss(sums) == inf:
+            if self._heard and _loss(sums) == inf:
                 way_out = "Is a recording shorter than the chain of its word?"
             raise RunError(
                 f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
@@ -490,24 +485,12 @@ class Model:
                 self.optimiser.slots[:, part] = np.asarray(array).reshape(-1, region.size)
             self.steps, self.optimiser.steps = snapshot.steps, snapshot.updates
             self.samples = snapshot.samples
-            self._heard, self._said = snapshot.heard, {}
+            self._heard.start_from(snapshot.heard)
 
     @property
     def heard(self) -> frozenset[str]:
         """Paths of phonemes that were said in what the model was trained on."""
-        found = set(self._heard)
-        for name, words in self._said.items():
-            found |= phonemes_of(self.checked.chains[name], words) - self._unvisited
-        return frozenset(found)
-
-    def _listen(self, arrays: Mapping[str, Any]) -> None:
-        """Notes which words are said in a batch."""
-        for name, targets in self._targets.items():
-            parts = arrays.values() if is_by_task(arrays, self.checked) else [arrays]
-            for part in parts:
-                own = full_names(part, self._declared)
-                for target in targets & own.keys():
-                    self._said.setdefault(name, set()).update(np.unique(own[target]).tolist())
+        return self._heard.paths
 
     @property
     def trained(self) -> list[str]:
@@ -604,7 +587,7 @@ class Model:
             for name, array in found.storages.items():
                 self.numbers.storage(name)[:] = np.asarray(array).reshape(-1)
             if isinstance(other, Model):
-                self._heard |= other.heard
+                self._heard.add(other.heard)
             for name, drawn in self._mixtures.items():
                 if any(f"{name}.{part}" not in found.taken for part in PARTS):
                     drawn.start()
