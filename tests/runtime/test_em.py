@@ -253,6 +253,12 @@ def test_em_needs_numbers_of_units(tmp_path: Path) -> None:
         model.fit({"x": np.zeros((4, 3)), "t": np.zeros((4, 3))})
 
 
+def test_em_has_no_loss_but_the_likelihood(tmp_path: Path) -> None:
+    model = model_of(tmp_path, more="loss discriminate(words, word)\n")
+    with pytest.raises(RunError, match="'discriminate' reads the units too"):
+        model.fit(said())
+
+
 def test_what_em_cannot_train_waits_for_the_gradient(tmp_path: Path) -> None:
     """A layer before the frames, and soft ties."""
     soft = "tie soft drawn = phone[*].state[*].mean { components = 2 }\n"
