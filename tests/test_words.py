@@ -79,6 +79,8 @@ def test_states_that_are_alike_are_one_row(tmp_path: Path) -> None:
     one = explain_text(found, "phone[k]")
     assert "tack, cat" in one
     assert "phone[k].state[1].mean" in one
+    assert "tack, cat" in explain_text(found, "phone[k].state[1].mean")
+    assert "layer      words.tie:" in explain_text(found, "phone[k].stay")
 
 
 def test_explain_as_json(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ CARELESS: list[tuple[list[str], int, str]] = [
     (["train", "small.tie", "-o", "train.npz"], 1, "train.npz"),
     (["train", "small.tie", "-o", "."], 1, "other files"),
     (["train", "small.tie", "-o", "new", "--resume"], 1, "no run"),
+    (["train", ".", "--resume"], 2, "MODEL.tie -o . --resume"),
     (["train", "small.tie", "--start-from", "nothing"], 1, "nothing"),
     (["train", "small.tie", "--start-from", "x", "--resume"], 2, "--start-from"),
     (["train", "small.tie", "--holdout", "100"], 1, "100"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ import tiedgraph.api as tg
 from tiedgraph.cli.main import app
 from tiedgraph.diagnostics import DataError, RunError, TieError
 from tiedgraph.passes.spoken import untrained
+from tiedgraph.runtime.data import load
+from tiedgraph.runtime.train import Interrupted, Position, Snapshot, fit
 
 LEXICON = "cat  k a t\ntack  t a k\nat  a t\nact  a k t\n"
 MODEL = """
@@ -247,6 +253,12 @@ def test_em_needs_numbers_of_units(tmp_path: Path) -> None:
         model.fit({"x": np.zeros((4, 3)), "t": np.zeros((4, 3))})
 
 
+def test_em_has_no_loss_but_the_likelihood(tmp_path: Path) -> None:
+    model = model_of(tmp_path, more="loss discriminate(words, word)\n")
+    with pytest.raises(RunError, match="'discriminate' reads the units too"):
+        model.fit(said())
+
+
 def test_what_em_cannot_train_waits_for_the_gradient(tmp_path: Path) -> None:
     """A layer before the frames, and soft ties."""
     soft = "tie soft drawn = phone[*].state[*].mean { components = 2 }\n"
@@ -273,3 +285,48 @@ def test_em_then_gradient(tmp_path: Path) -> None:
     model = tg.compile(path, dtype="float64")
     losses = [row["loss"] for row in model.fit(said())]
     assert losses[-1] < losses[5]
+
+
+# ---------------------------------------------------------------- interruption
+
+
+class Kept:
+    """The last checkpoint."""
+
+    place = "a run"
+
+    def save(self, now: Snapshot, best: Snapshot | None, position: Position) -> None:
+        self.last = now, deepcopy(position)
+
+
+@pytest.mark.parametrize(
+    ("calls", "where"),
+    [(2, "train"), (14, "train"), (4, "measure")],
+    ids=["the flat start", "an epoch with a split", "after the step"],
+)
+def test_what_was_stopped_goes_on_to_the_same_bits(
+    calls: int, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped, other = (model_of(tmp_path, 2) for _ in range(3))
+    held_out = load(said(8), whole.checked, "float64")
+    data = load(said(), whole.checked, "float64")
+    expected = fit(whole, data, held_out, whole.settings)
+    name = "gather_batch" if where == "train" else "evaluate_batch"
+    method, left = getattr(stopped, name), iter(range(calls))
+
+    def stopping(*args: Any, **named: Any) -> Any:
+        if next(left, None) == calls - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return method(*args, **named)
+
+    monkeypatch.setattr(stopped, name, stopping)
+    store = Kept()
+    with pytest.raises(Interrupted):
+        fit(stopped, data, held_out, stopped.settings, store=store)
+    now, position = store.last
+    assert position.batch == 0
+    other.restore(now)
+    found = fit(other, data, held_out, other.settings, store=store, start=position)
+    for name, numbers in whole.free.items():
+        assert (numbers == other.free[name]).all(), name
+    assert [row["validate_loss"] for row in found] == [row["validate_loss"] for row in expected]

@@ -169,9 +169,11 @@ def test_one_file_is_replaced_as_a_whole(
         faults.at = -1
         write_file(path, b"old")
         faults.calls, faults.at, faults.error = 0, k, error
-        with pytest.raises((Killed, OSError)):
+        with pytest.raises((Killed, OSError)) as raised:
             write_file(path, b"new and longer")
         assert path.read_bytes() in (b"old", b"new and longer")
+        if isinstance(raised.value, OSError):
+            assert raised.value.filename == str(path)
 
 
 # ---------------------------------------------------------------- damage

@@ -79,7 +79,7 @@ def explain(
                 {"chain": c["name"], **p}
                 for c in told["chains"]
                 for p in c["phonemes"]
-                if p["path"] == name
+                if f"{name}.".startswith(f"{p['path']}.")
             ],
             "parameters": [
                 p for p in told["parameters"] if p["name"] == name or p["name"].startswith(inside)

@@ -91,6 +91,8 @@ def train(
 
     Example: tiedgraph train lenet5.tie --data train.npz --validate test.npz -o runs/lenet5
     """
+    if resume and file.is_dir():
+        raise typer.BadParameter(f"train takes a model and its run: MODEL.tie -o {file} --resume")
     constants = defined(define)
     graph = checked(file, constants, format)
     from contextlib import ExitStack

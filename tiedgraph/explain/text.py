@@ -166,7 +166,7 @@ def _named_text(e: Explanation, name: str) -> str:
     mixture = next((m for m in e.mixtures if name in (m.name, *_own(m))), None)
     if mixture is not None:
         return _mixture_text(mixture) + "\n"
-    phonemes = [(c, p) for c in e.chains for p in c.phonemes if p.path == name]
+    phonemes = [(c, p) for c in e.chains for p in c.phonemes if f"{name}.".startswith(f"{p.path}.")]
     found = [
         p for p in e.parameters if p.name == name or p.name.startswith((f"{name}.", f"{name}["))
     ]
@@ -186,7 +186,7 @@ def _own(report: MixtureReport) -> list[str]:
 
 def _parameter_text(p: ParameterReport) -> str:
     rows = [
-        ["layer", f"{p.layer}, {p.place}" if p.place else p.layer],
+        ["layer", ", ".join(part for part in (p.layer, p.place) if part)],
         ["shape", f"{_shape(p.shape)}, {p.numbers:,} numbers"],
         ["owner", "itself" if p.owner == p.name and not p.view else p.owner],
     ]

@@ -158,11 +158,15 @@ class _Walk:
             value = self.values[name]
             if value.span is not None and value.span != span:
                 others.append((value.span, f"{_shown(value)} is {kind}"))
+        others = list(dict.fromkeys(others))
+        # Several values of one place were made by what stands there, such as a chain.
+        places_of = [span for span, _ in others]
+        others = [item for item in others if places_of.count(item[0]) == 1]
         self.diagnostics.error(
             error.code,
             error.message,
             span,
-            others=list(dict.fromkeys(others)),
+            others=others,
             hint=error.hint or HINTS.get(error.code, f"write {signature(BY_NAME[node.op])}"),
         )
 

@@ -108,6 +108,7 @@ class Estimator:
                 "loss likelihood(words, word) and units with emission = gaussian(...) or "
                 "mixture(...) of a codebook"
             )
+        self._check_losses()
         self._keys: list[tuple[str, str]] = []
         self._numbers = 0
         kinds: dict[tuple[str, tuple[int, ...]], list[Node]] = {}
@@ -123,6 +124,23 @@ class Estimator:
         self._index = np.zeros(0, np.int64)
         if alone:
             self._check()
+
+    def _check_losses(self) -> None:
+        """What any other loss adds to the gradients would be taken for visits of states."""
+        for loss in self.graph.losses:
+            waiting, seen = [loss.value], set[str]()
+            while waiting:
+                node = self.graph.nodes.get(self.graph.values[waiting.pop()].producer or "")
+                if node is None or node.id in seen or node.op == "likelihood":
+                    continue
+                seen.add(node.id)
+                waiting += node.inputs
+                if node.op in ("gaussian", "codebook"):
+                    raise RunError(
+                        f"method = em re-estimates by loss likelihood(...), but the loss "
+                        f"'{loss.name}' reads the units too; train without it first, and with it "
+                        "by gradient in another file that begins with those numbers: --start-from"
+                    )
 
     def _check(self) -> None:
         """Nothing else may be trained."""

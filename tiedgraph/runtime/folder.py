@@ -35,16 +35,17 @@ TRIES = 20  # readings of a folder that changes meanwhile
 def write_file(path: Path, content: bytes) -> None:
     """Replaces one file as a whole: written beside, fsynced, renamed, the folder fsynced.
 
-    Raises OSError; then the old file stands, and nothing is left beside it.
+    Raises OSError, which names the file; then the old one stands, and nothing is left beside it.
     """
     beside = path.with_name(path.name + NEW)
     try:
         _write(beside, content)
         os.replace(beside, path)
-    except OSError:
+        _sync_folder(path.parent)
+    except OSError as error:
         _remove([beside])
-        raise
-    _sync_folder(path.parent)
+        # A full disk names no file, and a missing folder the one beside.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def _write(path: Path, content: bytes) -> None:

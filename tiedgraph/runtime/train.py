@@ -70,9 +70,9 @@ class Trainable(Protocol):
         """A row for each component of each mixture; none without soft ties."""
 
     def gather_batch(self, arrays: Mapping[str, Any], like: int, first: bool, epoch: int) -> Sums:
-        """The batch's part in a step of expectation-maximisation; changes no number.
+        """The batch's part in a step of expectation-maximisation; the sums of the batch.
 
-        first: of its epoch, the `epoch`-th. The sums of the batch. Raises RunError.
+        first: of its epoch, the `epoch`-th, before which mixtures may split. Raises RunError.
         """
 
     def maximise(self) -> None:
@@ -268,6 +268,7 @@ class _Loop:
         self.every = every
         self.position = Position()
         self.best: Snapshot | None = None
+        self.before: Snapshot | None = None  # an epoch that is made of one step
         self.saved_at = self.clock = time.monotonic()
         self.saved_step = -1
 
@@ -305,6 +306,7 @@ class _Loop:
     def _epoch(self) -> None:
         position, settings = self.position, self.settings
         by_em = _is_by_em(settings, position.epoch)
+        self.before = self.model.snapshot() if by_em else None
         order = None
         if by_em and isinstance(self.train, Dataset):
             order = by_length(self.train)
@@ -420,14 +422,15 @@ class _Loop:
     def _stop_if_asked(self) -> None:
         if self.stop.signal is None:
             return
-        if _is_by_em(self.settings, self.position.epoch):
-            self._back_to_the_epoch()
+        if self.before is not None:
+            self._back_to_the_epoch(self.before)
         self._save()
         place = self.store.place if self.store is not None else None
         raise Interrupted(self.stop.signal, self.position, place)
 
-    def _back_to_the_epoch(self) -> None:
-        """What a part of an epoch gathered is not kept; no number has changed in it."""
+    def _back_to_the_epoch(self, before: Snapshot) -> None:
+        """What a part of an epoch gathered is not kept, so its splits and its step are undone."""
+        self.model.restore(before)
         position = self.position
         position.step -= position.batch
         position.batch = position.samples = 0
