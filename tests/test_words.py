@@ -94,6 +94,13 @@ def test_explain_as_json(tmp_path: Path) -> None:
     assert "phone[k]" in done.output
 
 
+@pytest.mark.parametrize("path", ["phone[*]", "phone[k]"])
+def test_a_number_of_all_states_is_sought_below(path: str, tmp_path: Path) -> None:
+    file = write(tmp_path, more=f"freeze {path}.mean\n")
+    (error,) = check(file).diagnostics.errors
+    assert error.hint == f"did you mean '{path}.state[*].mean'?"
+
+
 # ---------------------------------------------------------------- pictures
 
 

@@ -464,6 +464,7 @@ PLACES = {
     "nothing there": (lambda p: p / "digits.npz", "there is no such file"),
     "near name": (lambda p: write_npz(p, pictures()).with_name("date.npz"), "mean 'data.npz'?"),
     "empty folder": (lambda p: p, "the folder holds no .npy files"),
+    "sound": (lambda p: _made(p / "data.wav"), "tiedgraph features makes frames"),
     "other kind": (lambda p: _made(p / "data.txt"), "'.txt' files are not read; give one of .npz"),
     "no kind": (lambda p: _made(p / "data"), "its name has no ending"),
     "not an archive": (lambda p: _made(p / "data.npz"), "it is no .npz file"),

@@ -69,6 +69,8 @@ class Paths:
             counted = [key for key in places[0].inside if isinstance(key, int)] if places else []
             if counted and not inner:
                 return f"{plain} has {len(counted)} instances, [0] to [{max(counted)}]"
+            if places and not inner and (deeper := _counted_with(places[0], token)):
+                return f"did you mean '{selector.replace(f'.{token}', f'.{deeper}', 1)}'?"
             text = f"[{token}]" if isinstance(token, int) else token
             if token == "[*]":  # stands for the first, so that something is near
                 keys = [
@@ -97,6 +99,15 @@ def _tokens(text: str) -> Iterator[Token]:
             yield int(index)
         else:
             yield f"[{index}]"
+
+
+def _counted_with(place: _Place, token: Token) -> str:
+    """`state[*].mean` for `mean`, where the states of a place have one; else nothing."""
+    for name, repeated in place.inside.items():
+        for key, inner in repeated.inside.items():
+            if isinstance(key, int) and token in inner.inside:
+                return f"{name}[*].{token}"
+    return ""
 
 
 def _step(place: _Place, token: Token) -> list[_Place]:

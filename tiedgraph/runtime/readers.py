@@ -20,6 +20,7 @@ READERS: dict[str, Callable[[Path], File]] = {
     ".csv": open_csv,
     ".parquet": open_parquet,
 }
+SOUND = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def open_file(path: Path, only: str | None = None) -> File:
@@ -37,7 +38,8 @@ def open_file(path: Path, only: str | None = None) -> File:
         if kind not in READERS:
             told = f"'{kind}' files are not read" if kind else "its name has no ending"
             listed = ", ".join(READERS)
-            raise DataError(f"{told}; give one of {listed}, or a folder of .npy files")
+            sound = "; tiedgraph features makes frames of recordings" * (kind in SOUND)
+            raise DataError(f"{told}; give one of {listed}, or a folder of .npy files{sound}")
         return open_npy(path, only) if kind == ".npy" else READERS[kind](path)
     except FileNotFoundError:
         raise DataError(f"there is no such file{_similar(path)}") from None
