@@ -95,10 +95,14 @@ def test_explain_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["phone[*]", "phone[k]"])
-def test_a_number_of_all_states_is_sought_below(path: str, tmp_path: Path) -> None:
-    file = write(tmp_path, more=f"freeze {path}.mean\n")
-    (error,) = check(file).diagnostics.errors
-    assert error.hint == f"did you mean '{path}.state[*].mean'?"
+def test_a_number_of_a_phoneme_is_that_of_each_of_its_states(path: str, tmp_path: Path) -> None:
+    graphs = [
+        check(write(tmp_path, more=f"freeze {path}{states}.mean\n")).graph
+        for states in ("", ".state[*]")
+    ]
+    frozen = [{n for n, s in g.storages.items() if not s.trainable} for g in graphs if g]
+    assert len(frozen) == 2
+    assert frozen[0] == frozen[1] != set()
 
 
 # ---------------------------------------------------------------- pictures

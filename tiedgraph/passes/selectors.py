@@ -14,6 +14,7 @@ from tiedgraph.diagnostics import nearest
 _TOKEN = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 _SUGGESTIONS = 400  # paths that are compared for `did you mean`
 _LENGTHS = 6  # by how much the lengths of these differ
+STATES = "state"  # what the states of a unit are called
 
 Token = str | int
 
@@ -69,8 +70,6 @@ class Paths:
             counted = [key for key in places[0].inside if isinstance(key, int)] if places else []
             if counted and not inner:
                 return f"{plain} has {len(counted)} instances, [0] to [{max(counted)}]"
-            if places and not inner and (deeper := _counted_with(places[0], token)):
-                return f"did you mean '{selector.replace(f'.{token}', f'.{deeper}', 1)}'?"
             text = f"[{token}]" if isinstance(token, int) else token
             if token == "[*]":  # stands for the first, so that something is near
                 keys = [
@@ -101,15 +100,6 @@ def _tokens(text: str) -> Iterator[Token]:
             yield f"[{index}]"
 
 
-def _counted_with(place: _Place, token: Token) -> str:
-    """`state[*].mean` for `mean`, where the states of a place have one; else nothing."""
-    for name, repeated in place.inside.items():
-        for key, inner in repeated.inside.items():
-            if isinstance(key, int) and token in inner.inside:
-                return f"{name}[*].{token}"
-    return ""
-
-
 def _step(place: _Place, token: Token) -> list[_Place]:
     inside = place.inside
     if token == "*":
@@ -123,4 +113,8 @@ def _step(place: _Place, token: Token) -> list[_Place]:
         return [
             inner for key, inner in inside.items() if isinstance(key, int) and first <= key <= last
         ]
-    return [inside[token]] if token in inside else []
+    if token in inside:
+        return [inside[token]]
+    # `phone[aa].mean` is that of each of the phoneme's states.
+    states = inside[STATES].inside.values() if STATES in inside else ()
+    return [state.inside[token] for state in states if token in state.inside]
