@@ -70,7 +70,8 @@ class Work:
 class Pace:
     """Whether a work is better run by the team or alone, judged from the seconds its runs took."""
 
-    SLOW = 1.5  # a run by the team that takes so many times the usual one is slow
+    SLOW = 2.0  # a run by the team that takes so many times the usual one is slow
+    SHARE = 0.125  # of each run in what is usual: a few quick ones must not make the rest slow
     FIRST, LONGEST = 4, 64  # runs made alone after a slow one; doubled while the team stays slow
 
     def __init__(self) -> None:
@@ -85,8 +86,8 @@ class Pace:
             self.alone = self.stay
             self.stay = min(2 * self.stay, self.LONGEST)
         else:
-            # A machine may become slower for good, as a hot one does.
-            self.usual = min(seconds, 1.01 * self.usual)
+            known = self.usual < math.inf
+            self.usual = self.usual + self.SHARE * (seconds - self.usual) if known else seconds
             self.stay = self.FIRST
 
     def by_one(self, seconds: float) -> None:
