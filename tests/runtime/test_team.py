@@ -112,6 +112,8 @@ def test_a_forked_child_works_on() -> None:
     [
         # On a quiet machine the team makes every run.
         (lambda run, way: 1.0 + 0.1 * (run % 3), "t" * 20),
+        # Nor where runs differ by what a shared machine makes them differ.
+        (lambda run, way: 1.7 if run % 2 else 1.0, "t" * 20),
         # One slow run: a few alone, then the team again.
         (lambda run, way: 9.0 if run == 3 else {"t": 1.0, "1": 2.0}[way], "tttt1111tttttttttttt"),
         # While the team stays slow it is tried ever less often.
@@ -119,7 +121,7 @@ def test_a_forked_child_works_on() -> None:
         # Where one thread is no faster, the team's time is the new usual one.
         (lambda run, way: 9.0 if way == "1" else 1.0 if run < 2 else 5.0, "ttt1tttttttttttttttt"),
     ],
-    ids=["quiet", "hiccup", "busy", "slower for good"],
+    ids=["quiet", "uneven", "hiccup", "busy", "slower for good"],
 )
 def test_runs_are_made_alone_while_the_team_is_slow(machine: Any, expected: str) -> None:
     pace = team.Pace()
