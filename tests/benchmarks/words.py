@@ -95,7 +95,7 @@ def spoken() -> Spoken:
     sys.path.insert(0, str(EXAMPLE))
     try:
         from pick import pick
-        from run import lengths
+        from whole_words import lengths
     finally:
         sys.path.remove(str(EXAMPLE))
     parts = pick(10, 0)
