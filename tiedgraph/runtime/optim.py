@@ -42,11 +42,13 @@ class Method:
     lines(settings): kernel text that turns w, g and slots s0, s1 into new ones.
     constants(settings, step, rate): vectors that the text reads, by name; step counts from 1. They
       are computed in float64, so that 1 - 0.999 is not the difference of two rounded numbers.
+    steady: whether these are the same in every step of one rate.
     """
 
     slots: Callable[[Any], int]
     lines: Callable[[Any], list[str]]
     constants: Callable[[Any, int, float], dict[str, float]]
+    steady: bool = False
 
 
 def _sgd_lines(settings: Sgd) -> list[str]:
@@ -101,7 +103,7 @@ def _rmsprop_constants(settings: RmsProp, step: int, rate: float) -> dict[str, f
 
 
 METHODS: dict[type, Method] = {
-    Sgd: Method(lambda s: int(bool(s.momentum)), _sgd_lines, _sgd_constants),
+    Sgd: Method(lambda s: int(bool(s.momentum)), _sgd_lines, _sgd_constants, steady=True),
     Adam: Method(lambda s: 2, lambda s: ADAM_LINES, _adam_constants),
     AdamW: Method(lambda s: 2, lambda s: ["w = w * left", *ADAM_LINES], _adamw_constants),
     RmsProp: Method(lambda s: 1 + bool(s.momentum), _rmsprop_lines, _rmsprop_constants),
@@ -228,7 +230,7 @@ class Optimiser:
         self.key: Any = None
         # What the constants were made of; some do not change from step to step.
         self._told: tuple[float, int] | None = None
-        self._steady = isinstance(settings.optimizer, Sgd) and not self.own_rates
+        self._steady = all(method.steady for _, _, method in self._movers())
         self._only: Collection[str] | None = None
 
     def _movers(self) -> list[tuple[str, Optimizer, Method]]:
