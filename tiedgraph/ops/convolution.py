@@ -649,10 +649,12 @@ def emit(emitter: Emitter) -> None:
 
 def _unfolds(emitter: Emitter, frame: Frame, strides: tuple[int, int, int, int]) -> bool:
     """Whether windows of one sample are first laid out, all places of each of their numbers side by
-    side: where vectors along the columns would read columns apart, or be half empty.
+    side: where vectors along the columns would read columns apart, or be half empty. The order of
+    sums differs, so rows of a run-time length do not decide.
     """
     numbers, (outputs, rows, across) = prod((frame.sizes[0], *frame.window)), frame.output
     short = rows > 1 and across < 2 * emitter.widths[0] and outputs >= LEAST
+    short = short and not emitter.attrs.timed
     plain = emitter.lanes == 1 and frame.groups == 1 and in_order(strides, frame.window)
     few = 1 < numbers * rows * across <= LARGEST
     return plain and few and (frame.stride[1] > 1 or short)
@@ -814,8 +816,8 @@ def _scatter(
 
 def _columns(emitter: Emitter, wide: int, lanes: int) -> tuple[int, ...]:
     """How many columns at once keep their sums and the window's numbers in registers."""
-    fits = [c for c in COLUMNS if emitter.registers.hold(c + wide - 1, lanes, wide + 1)]
-    return (*fits, 1) if 1 not in fits else tuple(fits)
+    held = emitter.registers
+    return tuple(c for c in COLUMNS if c == 1 or held.hold(c + wide - 1, lanes, wide + 1))
 
 
 class _Phase(NamedTuple):
