@@ -191,7 +191,7 @@ class Program:
             losses = [part.start for name, part in plan.sums if name.startswith("total:")]
             move = optimiser.phases(self.total, losses, plan.rows)
             phases = [*plan.walk.phases, *plan.reduce.phases, *move]
-            work = team.Work(phases, optimiser.gate)
+            work = team.Work(phases, optimiser.gate, self.threads)
             plan.whole[optimiser.key] = work
         team.run(work)
         return self.total, plan.sums
@@ -249,31 +249,33 @@ class Program:
                 continue
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
             goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
-            jobs = np.zeros((workers, len(driver.JOB)), np.int64)
-            jobs[:, 0] = np.arange(workers)
-            jobs[:, 1:] = (
-                *(workers, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
+            shards = np.zeros((min(tiles, tape.shards), len(driver.SHARD)), np.int64)
+            shards[:, 0] = np.arange(len(shards))
+            shards[:, 1:] = (
+                *(tape.shards, tiles, samples, tape.stride, arena if whole else 0),
                 *(address_of(tape.table), stretch.first, stretch.last),
                 *(address_of(tape.operands), address_of(incoming), comes),
                 *(address_of(outgoing), goes),
             )
-            rows.append(jobs)
-            item = self._arenas.itemsize
-            places = [bases[0] + (0 if whole else i * arena) * item for i in range(workers)]
-            own = [
-                (walk, place, bases[1], bases[2], address_of(row))
-                for place, row in zip(places, jobs, strict=True)
-            ]
-            phases.append(own)
+            rows.append(shards)
+            own = 0 if whole else arena * self._arenas.itemsize
+            phases.append(
+                [
+                    team.Job(walk, bases[0], bases[1], bases[2], address_of(row), own)
+                    for row in shards
+                ]
+            )
         reduction = self._reduction(tape, tiles, bases, rows)
         sums = [
             (node, slice(offset, offset + count))
             for (node, name), (offset, count) in tape.statistics.items()
             if name in ("total", "collect")
         ]
+        run = team.Work(phases, threads=self.threads)
+        summed = team.Work(reduction, threads=self.threads)
         plan = _Plan(
             *(tape, samples, arrays, names, incoming, told, outgoing),
-            *(team.Work(phases), team.Work(reduction), sums, rows, {}),
+            *(run, summed, sums, rows, {}),
         )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -286,7 +288,7 @@ class Program:
         for row in range(stretch.first, stretch.last):
             kernel = kernels.address(tape.rows[row].kernel, self.dtype, tape.rows[row].lanes)
             operands = address_of(tape.operands) + 8 * int(tape.table[row, 1])
-            phases.append([(kernel, 0, bases[1], bases[2], operands)])
+            phases.append([team.Job(kernel, 0, bases[1], bases[2], operands)])
         return phases
 
     def _reduction(
@@ -302,7 +304,7 @@ class Program:
         rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
         kept.append(rows)
         phases: list[list[team.Job]] = [
-            [(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
+            [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
         ]
         if self._differentiates:
             phases += self.numbers.maps.contract(bases[3], self.threads, kept)
