@@ -127,19 +127,48 @@ def test_arrays_of_another_form_give_the_same_step(arrays: Arrays) -> None:
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_a_step_that_is_not_finite_moves_nothing_and_leaves_nothing(name: str) -> None:
-    model, fresh = (tg.compile_text(TEXT, batch=4) for _ in range(2))
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_step_that_is_not_finite_moves_nothing_and_leaves_nothing(
+    name: str, samples: int
+) -> None:
+    model, fresh = (tg.compile_text(TEXT, batch=samples) for _ in range(2))
     for each in (model, fresh):
-        each.step(**batch(4))
-        each.step(**batch(4))
-    bad = batch(4)
-    bad[name][1, 1] = np.nan
+        each.step(**batch(samples))
+        each.step(**batch(samples))
+    bad = batch(samples)
+    bad[name][-1, 1] = np.nan
     before = weights(model)
     with pytest.raises(RunError, match="the loss is"):
         model.step(**bad)
     assert (weights(model) == before).all()
-    assert model.step(**batch(4, 1)) == fresh.step(**batch(4, 1))
+    assert model.step(**batch(samples, 1)) == fresh.step(**batch(samples, 1))
     assert (weights(model) == weights(fresh)).all()
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_gradient_that_is_not_finite_is_named(samples: int) -> None:
+    text = "input x: float[2]\ny = dense(x, 2)\nloss mse(y, x)\ntrain { optimizer = sgd(rate=1) }"
+    model = tg.compile_text(text, batch=samples)
+    fine, large = (np.full((samples, 2), size, np.float32) for size in (1.0, 1e15))
+    model.step(x=fine)
+    before = weights(model)
+    with pytest.raises(RunError, match=r"gradient of 'y\.weight' is"):
+        model.step(x=large)
+    _, gradient = model.value_and_grad(x=0 * fine)
+    assert (weights(model) == before).all()
+    assert not gradient["y.weight"].any()
+
+
+@pytest.mark.parametrize("samples", [1, 40])
+def test_a_step_moves_by_the_gradient(samples: int) -> None:
+    model = tg.compile_text(TEXT.replace("momentum=0.9", "momentum=0"), batch=samples)
+    for seed in range(3):
+        arrays, before = batch(samples, seed), model.free
+        loss, gradient = model.value_and_grad(**arrays)
+        rate = np.float32(0.1 * (seed + 1) / 3)
+        assert model.step(**arrays) == loss
+        for name, array in model.free.items():
+            assert (array == before[name] - rate * gradient[name]).all()
 
 
 def test_memory_that_grew_is_seen() -> None:

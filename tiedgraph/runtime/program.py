@@ -70,12 +70,23 @@ class _Plan:
     reduce: team.Work
     sums: list[tuple[str, slice]]
     rows: list[Array]
-    whole: dict[Any, team.Work]
+    whole: dict[Any, _Step]
 
     @cached_property
     def losses(self) -> list[int]:
         """Where in the sums each loss lies."""
         return [part.start for name, part in self.sums if name.startswith("total:")]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A whole step.
+
+    direct: how many gradients, from the first on, are moved out of the only shard.
+    """
+
+    work: team.Work
+    direct: int
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ class _Known:
     like: int
     moved: Any
     plan: _Plan
-    work: team.Work
+    step: _Step
     alike: _Alike
     answer: Answer
 
@@ -177,16 +188,24 @@ class Numbers:
 class Phases(Protocol):
     """What moves the numbers behind a walk; `Program.step` runs it in the same call.
 
-    key: tells what is moved. phases: the jobs, from the sums and where losses lie; arrays that
-    they read are added to `kept`.
+    key: tells what is moved. reach: how many numbers, from the first on, are moved without a gap.
+    phases: the jobs, from the sums and where losses lie; arrays that they read are added to `kept`.
+    With a `shard` the gradients of the first `reach` numbers lie there, and are cleared.
     gate: not 0 after a phase that forbids the next ones.
     """
 
     key: Any
     gate: Array
 
+    @property
+    def reach(self) -> int: ...
+
     def phases(
-        self, total: Array, losses: Sequence[int], kept: list[Array]
+        self,
+        total: Array,
+        losses: Sequence[int],
+        kept: list[Array],
+        shard: Array | None = None,
     ) -> list[list[team.Job]]: ...
 
 
@@ -267,18 +286,15 @@ class Program:
         it moved.
         """
         plan = self._ready(batch, samples, lengths, True, like)
-        work = plan.whole.get(optimiser.key)
-        if work is None:
-            move = optimiser.phases(self.total, plan.losses, plan.rows)
-            phases = [*plan.walk.phases, *plan.reduce.phases, *move]
-            work = team.Work(phases, optimiser.gate, self.threads)
-            plan.whole[optimiser.key] = work
+        step = plan.whole.get(optimiser.key)
+        if step is None:
+            step = plan.whole[optimiser.key] = self._whole(plan, optimiser)
         answer = Answer(self.total, plan.sums, plan.losses)
         self._known = None
         if self.plain is not None and quick(self.plain, given):
             alike = _Alike(self.plain, plan, given)
-            self._known = _Known(like, optimiser.key, plan, work, alike, answer)
-        team.run(work)
+            self._known = _Known(like, optimiser.key, plan, step, alike, answer)
+        self._run(step, optimiser.gate)
         return answer
 
     def again(self, given: Mapping[str, Any], like: int, optimiser: Phases) -> Answer | None:
@@ -292,8 +308,30 @@ class Program:
         held = (self._arenas, self.numbers.array, self._shards, self.total)
         if not all(map(is_, known.plan.arrays, held)) or not known.alike.take(given):
             return None
-        team.run(known.work)
+        self._run(known.step, optimiser.gate)
         return known.answer
+
+    def _whole(self, plan: _Plan, optimiser: Phases) -> _Step:
+        """All that a step does. The gradients of one shard need no sum before they are moved."""
+        tiles = -(-plan.samples // plan.tape.lanes)
+        alone = min(tiles, plan.tape.shards) == 1 and not self.numbers.plan.maps
+        direct = optimiser.reach if alone else 0
+        phases = list(plan.walk.phases)
+        if direct:
+            bases = tuple(map(address_of, plan.arrays))
+            phases += self._reduction(plan.tape, tiles, bases, plan.rows, direct)
+            phases += optimiser.phases(self.total, plan.losses, plan.rows, self._shards)
+        else:
+            phases += plan.reduce.phases
+            phases += optimiser.phases(self.total, plan.losses, plan.rows)
+        return _Step(team.Work(phases, optimiser.gate, self.threads), direct)
+
+    def _run(self, step: _Step, gate: Array) -> None:
+        """Runs a whole step; what it did not move for the gate is summed and cleared here."""
+        team.run(step.work)
+        if gate[0] and step.direct:
+            self.total[: step.direct] = self._shards[: step.direct]
+            self._shards[: step.direct] = 0
 
     def _ready(
         self,
@@ -391,13 +429,16 @@ class Program:
         return phases
 
     def _reduction(
-        self, tape: Tape, tiles: int, bases: tuple[int, ...], kept: list[Array]
+        self, tape: Tape, tiles: int, bases: tuple[int, ...], kept: list[Array], begin: int = 0
     ) -> list[list[team.Job]]:
-        """Sums the shards into `total` and clears them; copies' gradients go to their storages."""
+        """Sums the shards into `total` and clears them; copies' gradients go to their storages.
+
+        begin: the first number to sum.
+        """
         used = 1
         while used < min(tiles, tape.shards):
             used *= 2
-        begin = 0 if self._differentiates else self.numbers.plan.size
+        begin = begin if self._differentiates else self.numbers.plan.size
         kernel = kernels.address(driver.reduce(used), self.dtype)
         blocks = split_blocks(begin, tape.stride, self.threads)
         rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
