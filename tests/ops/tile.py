@@ -7,7 +7,8 @@ to something.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
@@ -47,6 +48,7 @@ class Tiles(Emitter):
         self.lanes = 1 if single else lanes
         self.widths = (lanes, lanes // 2, lanes // 4, 1) if single else (lanes,)
         self.registers = registers(np.dtype(dtype).itemsize)
+        self.parts = 2 if single else 1
         self.epilogue = ()
         self.dtype = dtype
         self.accumulate = accumulate
@@ -110,6 +112,12 @@ class Tiles(Emitter):
 
     def sum_statistic(self, name: str, count: int) -> None:
         self.rows.append((None, (self.statistic(name, count), count), True, self.lanes))
+
+    @contextmanager
+    def branch(self, number: int) -> Iterator[None]:
+        before, self.parts = self.parts, 1
+        yield
+        self.parts = before
 
     def call(
         self,

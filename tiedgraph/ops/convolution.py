@@ -544,7 +544,7 @@ def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) ->
 
     def fits(tile: tuple[int, int]) -> bool:
         o, c = tile
-        room = registers.hold(o * c + c, lanes, 2) or tile == (1, 1)
+        room = registers.hold(o * c + c, lanes) or tile == (1, 1)
         return o <= outputs and c <= columns and room
 
     def cost(tile: tuple[int, int]) -> float:
@@ -588,11 +588,29 @@ def windows(
     """
     lanes = emitter.lanes
     many, rows, across = extents
-    yo, yr, yc = made or (rows * across * lanes, across * lanes, lanes)
+    yo, yr, yc = made = made or (rows * across * lanes, across * lanes, lanes)
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
     add = start == ADD
     row = wide * lanes
+    if emitter.parts > 1 and many > 1:
+        # Two threads share the rows of an image, or the outputs.
+        by_rows = rows > 3
+        count = rows if by_rows else many
+        for part, begin, end in ((1, 0, count // 2), (2, count // 2, count)):
+            r, o, some = (begin, 0, end - begin) if by_rows else (0, begin, end - begin)
+            with emitter.branch(part):
+                windows(
+                    emitter,
+                    Buffer(x.offset + r * stride[0] * row, x.shape),
+                    Buffer(y.offset + r * yr + o * yo, y.shape),
+                    (many, some, across) if by_rows else (some, rows, across),
+                    *(inputs, window, stride, dilation),
+                    (at + o * strides[0], strides),
+                    (bias[0] + o * bias[1], bias[1]) if bias else None,
+                    *(start, epilogue, made),
+                )
+        return
     # Channels, rows and columns of the window, with the strides of w and x: the most go innermost.
     reads = [
         (inputs, strides[1], high * row),
@@ -739,14 +757,21 @@ def _plane(x: Buffer) -> tuple[int, int]:
 def emit_backward(emitter: Emitter) -> None:
     attrs = emitter.attrs
     grad, weight = emitter.grad_output(), emitter.param(0)
-    if weight.trainable:
-        _emit_weight_gradient(emitter, grad, weight)
-    if attrs.bias and emitter.param(1).trainable:
-        add_sums(emitter, grad, emitter.param(1))
+    with emitter.branch(1):
+        if weight.trainable:
+            _emit_weight_gradient(emitter, grad, weight)
+        if attrs.bias and emitter.param(1).trainable:
+            add_sums(emitter, grad, emitter.param(1))
     wanted = emitter.grad_input(0)
-    if wanted is None:
-        return
-    into, add = wanted
+    if wanted is not None:
+        with emitter.branch(2):
+            _emit_input_gradient(emitter, grad, weight, *wanted)
+
+
+def _emit_input_gradient(
+    emitter: Emitter, grad: Buffer, weight: ParamBuffer, into: Buffer, add: bool
+) -> None:
+    attrs = emitter.attrs
     frame, strides = _frame(attrs, into, grad), _four(weight)
     if _unfolds(emitter, frame, strides):
         _fold_gradient(emitter, frame, grad, into, (weight.offset, strides), add)
@@ -788,7 +813,7 @@ def emit_backward(emitter: Emitter) -> None:
         )
 
 
-MANY = 1.25  # times as many products with zeros around
+MANY = 1.1  # times as many products with zeros around
 WIDEST = 7  # windows whose sums, with four columns, stay in registers
 
 

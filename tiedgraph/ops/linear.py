@@ -428,13 +428,15 @@ def emit(emitter: Emitter) -> None:
 
 def emit_backward(emitter: Emitter) -> None:
     grad, weight = emitter.grad_output(), emitter.param(0)
-    if weight.trainable:
-        add_outer(emitter, grad, emitter.input(0), weight)
-    if emitter.attrs.bias and emitter.param(1).trainable:
-        add_sums(emitter, grad, emitter.param(1))
+    with emitter.branch(1):
+        if weight.trainable:
+            add_outer(emitter, grad, emitter.input(0), weight)
+        if emitter.attrs.bias and emitter.param(1).trainable:
+            add_sums(emitter, grad, emitter.param(1))
     wanted = emitter.grad_input(0)
     if wanted is not None:
-        multiply(emitter, grad, wanted[0], weight, turned=True, add=wanted[1])
+        with emitter.branch(2):
+            multiply(emitter, grad, wanted[0], weight, turned=True, add=wanted[1])
 
 
 def flops(attrs: Dense, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:

@@ -249,22 +249,29 @@ class Program:
                 continue
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
             goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
-            jobs = np.zeros((workers, len(driver.JOB)), np.int64)
-            jobs[:, 0] = np.arange(workers)
-            jobs[:, 1:] = (
-                *(workers, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
-                *(address_of(tape.table), stretch.first, stretch.last),
-                *(address_of(tape.operands), address_of(incoming), comes),
-                *(address_of(outgoing), goes),
-            )
-            rows.append(jobs)
-            item = self._arenas.itemsize
-            places = [bases[0] + (0 if whole else i * arena) * item for i in range(workers)]
-            own = [
-                (walk, place, bases[1], bases[2], address_of(row))
-                for place, row in zip(places, jobs, strict=True)
-            ]
-            phases.append(own)
+            cuts = _cuts(tape, stretch) if tiles == 1 < self.threads else [[stretch]]
+            for parts in cuts:
+                alone = len(parts) == 1
+                jobs = np.zeros((workers if alone else len(parts), len(driver.JOB)), np.int64)
+                jobs[:, 0] = np.arange(workers) if alone else 0
+                jobs[:, 1:7] = workers, tape.shards, tiles, samples, tape.stride, 0
+                jobs[:, 6] = arena if whole else 0
+                jobs[:, 7] = address_of(tape.table)
+                jobs[:, 8] = [part.first for part in parts]
+                jobs[:, 9] = [part.last for part in parts]
+                jobs[:, 10] = address_of(tape.operands)
+                if parts is cuts[0]:
+                    jobs[:, 11:13] = address_of(incoming), comes
+                if parts is cuts[-1]:
+                    jobs[:, 13:15] = address_of(outgoing), goes
+                rows.append(jobs)
+                own = 0 if whole or not alone else arena * self._arenas.itemsize
+                phases.append(
+                    [
+                        (walk, bases[0] + i * own, bases[1], bases[2], address_of(row))
+                        for i, row in enumerate(jobs)
+                    ]
+                )
         reduction = self._reduction(tape, tiles, bases, rows)
         sums = [
             (node, slice(offset, offset + count))
@@ -355,6 +362,20 @@ class Program:
         plan = self._plan(tape, samples)
         team.run(plan.reduce)
         return self.total, plan.sums
+
+
+def _cuts(tape: Tape, stretch: Stretch) -> list[list[Stretch]]:
+    """A stretch in pieces, one after another, some of them two that may run at once."""
+    cuts, at = [], stretch.first
+    for fork in tape.forks:
+        if stretch.first <= fork.first < stretch.last:
+            if at < fork.first:
+                cuts.append([Stretch(at, fork.first)])
+            cuts.append([Stretch(fork.first, fork.cut), Stretch(fork.cut, fork.last)])
+            at = fork.last
+    if at < stretch.last or not cuts:
+        cuts.append([Stretch(at, stretch.last)])
+    return cuts
 
 
 def _mover(kernel: Kernel, tape: Tape) -> int:
