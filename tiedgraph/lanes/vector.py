@@ -487,6 +487,27 @@ def store_release(typing: Any, pointer: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def fetch_add(typing: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Adds to `pointer[index]` in one step with other threads; answers what was there before."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "seq_cst")
+
+    return types.int64(pointer, types.intp, types.int64), codegen
+
+
+@intrinsic
+def compare_and_swap(typing: Any, pointer: Any, index: Any, known: Any, value: Any) -> Any:
+    """Stores `pointer[index]` if it holds `known`; answers whether it did."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.gep(args[0], [args[1]])
+        return builder.extract_value(builder.cmpxchg(place, args[2], args[3], "seq_cst"), 1)
+
+    return types.boolean(pointer, types.intp, types.int64, types.int64), codegen
+
+
+@intrinsic
 def pause(typing: Any) -> Any:
     """Tells the processor that this is a loop that waits."""
 
@@ -574,6 +595,8 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "words": words,
         "load_acquire": load_acquire,
         "store_release": store_release,
+        "fetch_add": fetch_add,
+        "compare_and_swap": compare_and_swap,
         "pause": pause,
         "call": call,
     }

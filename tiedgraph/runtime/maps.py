@@ -137,4 +137,4 @@ def _phase(
     dealt = [[row for piece in pieces[w::workers] for row in piece] for w in range(workers)]
     tables = [np.array([len(rows), *(n for row in rows for n in row)], np.int64) for rows in dealt]
     kept += tables
-    return [[(entry, 0, *places, table.ctypes.data) for table in tables]]
+    return [[team.Job(entry, 0, *places, table.ctypes.data) for table in tables]]

@@ -191,7 +191,7 @@ class Program:
             losses = [part.start for name, part in plan.sums if name.startswith("total:")]
             move = optimiser.phases(self.total, losses, plan.rows)
             phases = [*plan.walk.phases, *plan.reduce.phases, *move]
-            work = team.Work(phases, optimiser.gate)
+            work = team.Work(phases, optimiser.gate, self.threads)
             plan.whole[optimiser.key] = work
         team.run(work)
         return self.total, plan.sums
@@ -250,26 +250,24 @@ class Program:
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
             goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
             cuts = _cuts(tape, stretch) if tiles == 1 < self.threads else [[stretch]]
+            own = 0 if whole or tiles == 1 else arena * self._arenas.itemsize
             for parts in cuts:
-                alone = len(parts) == 1
-                jobs = np.zeros((workers if alone else len(parts), len(driver.JOB)), np.int64)
-                jobs[:, 0] = np.arange(workers) if alone else 0
-                jobs[:, 1:7] = workers, tape.shards, tiles, samples, tape.stride, 0
-                jobs[:, 6] = arena if whole else 0
-                jobs[:, 7] = address_of(tape.table)
-                jobs[:, 8] = [part.first for part in parts]
-                jobs[:, 9] = [part.last for part in parts]
-                jobs[:, 10] = address_of(tape.operands)
-                if parts is cuts[0]:
-                    jobs[:, 11:13] = address_of(incoming), comes
-                if parts is cuts[-1]:
-                    jobs[:, 13:15] = address_of(outgoing), goes
-                rows.append(jobs)
-                own = 0 if whole or not alone else arena * self._arenas.itemsize
+                shards = [
+                    (
+                        *(shard, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
+                        *(address_of(tape.table), part.first, part.last),
+                        *(address_of(tape.operands), address_of(incoming)),
+                        *(comes if parts is cuts[0] else 0, address_of(outgoing)),
+                        goes if parts is cuts[-1] else 0,
+                    )
+                    for part in parts
+                    for shard in range(min(tiles, tape.shards))
+                ]
+                rows.append(np.array(shards, np.int64))
                 phases.append(
                     [
-                        (walk, bases[0] + i * own, bases[1], bases[2], address_of(row))
-                        for i, row in enumerate(jobs)
+                        team.Job(walk, bases[0], bases[1], bases[2], address_of(row), own)
+                        for row in rows[-1]
                     ]
                 )
         reduction = self._reduction(tape, tiles, bases, rows)
@@ -278,9 +276,11 @@ class Program:
             for (node, name), (offset, count) in tape.statistics.items()
             if name in ("total", "collect")
         ]
+        run = team.Work(phases, threads=self.threads)
+        summed = team.Work(reduction, threads=self.threads)
         plan = _Plan(
             *(tape, samples, arrays, names, incoming, told, outgoing),
-            *(team.Work(phases), team.Work(reduction), sums, rows, {}),
+            *(run, summed, sums, rows, {}),
         )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -293,7 +293,7 @@ class Program:
         for row in range(stretch.first, stretch.last):
             kernel = kernels.address(tape.rows[row].kernel, self.dtype, tape.rows[row].lanes)
             operands = address_of(tape.operands) + 8 * int(tape.table[row, 1])
-            phases.append([(kernel, 0, bases[1], bases[2], operands)])
+            phases.append([team.Job(kernel, 0, bases[1], bases[2], operands)])
         return phases
 
     def _reduction(
@@ -309,7 +309,7 @@ class Program:
         rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
         kept.append(rows)
         phases: list[list[team.Job]] = [
-            [(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
+            [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
         ]
         if self._differentiates:
             phases += self.numbers.maps.contract(bases[3], self.threads, kept)
