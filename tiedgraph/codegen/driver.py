@@ -190,9 +190,36 @@ EXPAND = Kernel(
 """,
 )
 
-# The adjoint on the summed gradient. Rows are (address of pairs, of coefficients or 0, target,
-# begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit integer,
-# sums[k] += c[i] * gradient[target + i].
+# Copies of parameters in another order. Operands are how many rows there are, and rows (source,
+# target, rows, columns, how far these are apart in the source): each copies one matrix, whose
+# columns then lie side by side.
+REORDER = Kernel(
+    "reorder",
+    """def kernel(activation, parameter, gradient, operand):
+    for r in range(operand[0]):
+        at = 1 + 6 * r
+        source, target = operand[at], operand[at + 1]
+        rows, columns = operand[at + 2], operand[at + 3]
+        down, right = operand[at + 4], operand[at + 5]
+        for first in range(0, columns, LANES):
+            last = min(first + LANES, columns)
+            known = 0
+            if down == 1 and first + LANES <= columns:
+                known = rows // LANES * LANES
+                for row in range(0, known, LANES):
+                    begin = source + row + first * right
+                    into = target + row * columns + first
+                    transpose(parameter, begin, right, parameter, into, columns)
+            for row in range(known, rows):
+                for c in range(first, last):
+                    found = parameter[source + row * down + c * right]
+                    parameter[target + row * columns + c] = found
+""",
+)
+
+# The adjoint of EXPAND on the summed gradient. Rows are (address of pairs, of coefficients or 0,
+# target, begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit
+# integer, sums[k] += c[i] * gradient[target + i].
 CONTRACT = Kernel(
     "contract",
     """def kernel(activation, parameter, gradient, operand):
