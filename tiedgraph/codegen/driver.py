@@ -123,30 +123,31 @@ UNPACK = Kernel(
 )
 
 
-def _tree(first: int, count: int) -> str:
+def _tree(first: int, count: int, number: str = "gradient[i + {} * stride]") -> str:
     """The sum of shards `first` .. `first + count - 1`, pairwise."""
     if count == 1:
-        return f"gradient[i + {first} * stride]"
+        return number.format(first)
     half = count // 2
-    return f"({_tree(first, half)} + {_tree(first + half, half)})"
+    return f"({_tree(first, half, number)} + {_tree(first + half, half, number)})"
 
 
 @lru_cache
 def reduce(count: int) -> Kernel:
-    """Sums the first `count` shards over begin <= i < end into `activation`.
+    """Sums the first `count` shards over begin <= i < end, whole vectors, into `activation`.
 
     Leaves them zero for the next step. Shards beyond `count` got no tile and hold zeros.
     """
-    clear = "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(count))
+    total = _tree(0, count, "load(gradient, i + {} * stride)")
+    clear = "\n".join(f"        store(gradient, i + {k} * stride, zero)" for k in range(count))
     return Kernel(
         "reduce",
         f"""def kernel(activation, parameter, gradient, operand):
     begin = operand[0]
     end = operand[1]
     stride = operand[2]
-    for i in range(begin, end):
-        activation[i] = {_tree(0, count)}
-    for i in range(begin, end):
+    zero = broadcast(0.0)
+    for i in range(begin, end, LANES):
+        store(activation, i, {total})
 {clear}
 """,
     )
