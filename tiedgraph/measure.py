@@ -217,7 +217,7 @@ def _nodes(program: Program, tape: Tape) -> list[NodeSpeed]:
     """Each node's rows on one tile, in a memory of their own."""
     graph = program.schedule.graph
     arena = program.arena_of(tape)
-    numbers, gradient = program.numbers.array.copy(), aligned(tape.stride + 64, tape.dtype)
+    numbers, gradient = program.numbers.copy(), aligned(tape.stride + 64, tape.dtype)
     spent: dict[str, float] = {}
     rows: dict[str, int] = {}
     for row, (entry, first) in zip(tape.rows, tape.table, strict=True):

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 from cases import Array, Lengths, Prepared
 
-from tiedgraph.codegen import kernels
+from tiedgraph.codegen import driver, kernels
 from tiedgraph.ir.types import bind
 from tiedgraph.lanes.machine import registers
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
+from tiedgraph.runtime.turned import matrices
 
 Row = tuple[Kernel | None, tuple[int, ...], bool, int]
 
@@ -93,6 +94,18 @@ class Tiles(Emitter):
 
     def param(self, i: int) -> ParamBuffer:
         return self.params[i]
+
+    def turned(self, i: int, order: tuple[int, ...]) -> ParamBuffer:
+        param = self.params[i]
+        shape = tuple(param.shape[axis] for axis in order)
+        source = replace(param, shape=shape, strides=tuple(param.strides[a] for a in order))
+        copy = self.numbers + 3
+        self.numbers = copy + prod(shape)
+        rows = matrices(source, copy)
+        operands = (len(rows), *(n for row in rows for n in row))
+        self.call(driver.REORDER, *operands, once=True)
+        strides = [prod(shape[order.index(axis) + 1 :]) for axis in range(len(order))]
+        return ParamBuffer(copy, param.shape, tuple(strides), trainable=False)
 
     def scratch(self, elements: int) -> Buffer:
         return self._place((elements,))

@@ -119,30 +119,31 @@ UNPACK = Kernel(
 )
 
 
-def _tree(first: int, count: int) -> str:
+def _tree(first: int, count: int, number: str = "gradient[i + {} * stride]") -> str:
     """The sum of shards `first` .. `first + count - 1`, pairwise."""
     if count == 1:
-        return f"gradient[i + {first} * stride]"
+        return number.format(first)
     half = count // 2
-    return f"({_tree(first, half)} + {_tree(first + half, half)})"
+    return f"({_tree(first, half, number)} + {_tree(first + half, half, number)})"
 
 
 @lru_cache
 def reduce(count: int) -> Kernel:
-    """Sums the first `count` shards over begin <= i < end into `activation`.
+    """Sums the first `count` shards over begin <= i < end, whole vectors, into `activation`.
 
     Leaves them zero for the next step. Shards beyond `count` got no tile and hold zeros.
     """
-    clear = "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(count))
+    total = _tree(0, count, "load(gradient, i + {} * stride)")
+    clear = "\n".join(f"        store(gradient, i + {k} * stride, zero)" for k in range(count))
     return Kernel(
         "reduce",
         f"""def kernel(activation, parameter, gradient, operand):
     begin = operand[0]
     end = operand[1]
     stride = operand[2]
-    for i in range(begin, end):
-        activation[i] = {_tree(0, count)}
-    for i in range(begin, end):
+    zero = broadcast(0.0)
+    for i in range(begin, end, LANES):
+        store(activation, i, {total})
 {clear}
 """,
     )
@@ -186,9 +187,36 @@ EXPAND = Kernel(
 """,
 )
 
-# The adjoint on the summed gradient. Rows are (address of pairs, of coefficients or 0, target,
-# begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit integer,
-# sums[k] += c[i] * gradient[target + i].
+# Copies of parameters in another order. Operands are how many rows there are, and rows (source,
+# target, rows, columns, how far these are apart in the source): each copies one matrix, whose
+# columns then lie side by side.
+REORDER = Kernel(
+    "reorder",
+    """def kernel(activation, parameter, gradient, operand):
+    for r in range(operand[0]):
+        at = 1 + 6 * r
+        source, target = operand[at], operand[at + 1]
+        rows, columns = operand[at + 2], operand[at + 3]
+        down, right = operand[at + 4], operand[at + 5]
+        for first in range(0, columns, LANES):
+            last = min(first + LANES, columns)
+            known = 0
+            if down == 1 and first + LANES <= columns:
+                known = rows // LANES * LANES
+                for row in range(0, known, LANES):
+                    begin = source + row + first * right
+                    into = target + row * columns + first
+                    transpose(parameter, begin, right, parameter, into, columns)
+            for row in range(known, rows):
+                for c in range(first, last):
+                    found = parameter[source + row * down + c * right]
+                    parameter[target + row * columns + c] = found
+""",
+)
+
+# The adjoint of EXPAND on the summed gradient. Rows are (address of pairs, of coefficients or 0,
+# target, begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit
+# integer, sums[k] += c[i] * gradient[target + i].
 CONTRACT = Kernel(
     "contract",
     """def kernel(activation, parameter, gradient, operand):

@@ -17,10 +17,12 @@ import numpy as np
 
 from tiedgraph.codegen import driver, kernels
 from tiedgraph.ir.graph import Graph, Node
+from tiedgraph.ir.types import elements
 from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
 from tiedgraph.passes.memory import ALIGNMENT, Memory, Parameters, keeps, plan_memory, shares_memory
 from tiedgraph.passes.schedule import Schedule
+from tiedgraph.ties.layout import contiguous
 
 LARGE = 1 << 17  # numbers of a gradient that is summed over fewer shards
 WORTH = 300_000  # operations of a node that are worth two threads
@@ -67,6 +69,9 @@ class Tape:
     sums: numbers of all statistics.
     stride: numbers from one shard's gradient to the next.
     shards: how many there are; fewer where gradients are large, since all are summed in each step.
+    copies: parameters that kernels read in another order, and where copies in that order lie:
+      before the first of all parameters, since no gradient belongs to them.
+    before: numbers of all copies.
     """
 
     rows: tuple[Row, ...]
@@ -80,6 +85,8 @@ class Tape:
     sums: int
     stride: int
     shards: int
+    copies: Mapping[ParamBuffer, int]
+    before: int
     dtype: str
     lanes: int
     lengths: Mapping[str, int] = field(default_factory=dict)
@@ -130,6 +137,14 @@ class NodeEmitter(Emitter):
         offset, layout = self._tape.parameters.layouts[param.id]
         trainable = graph.storages[param.view.storage].trainable
         return ParamBuffer(offset, layout.shape, layout.strides, trainable)
+
+    def turned(self, i: int, order: tuple[int, ...]) -> ParamBuffer:
+        param = self.param(i)
+        shape = tuple(param.shape[axis] for axis in order)
+        source = replace(param, shape=shape, strides=tuple(param.strides[axis] for axis in order))
+        strides = dict(zip(order, contiguous(shape).strides, strict=True))
+        by_axis = tuple(strides[axis] for axis in range(len(order)))
+        return ParamBuffer(self._tape.copy(source), param.shape, by_axis, trainable=False)
 
     def scratch(self, elements: int) -> Buffer:
         result = Buffer(self._scratch * self.lanes, (elements,))
@@ -199,6 +214,15 @@ class TapeWriter:
         self.statistics: dict[tuple[str, str], tuple[int, int]] = {}
         self.sums = 0
         self.peak = memory.size
+        self.copies: dict[ParamBuffer, int] = {}
+        self.before = 0
+
+    def copy(self, source: ParamBuffer) -> int:
+        """Where a copy of these numbers lies, in their order; the same for all that ask for it."""
+        if source not in self.copies:
+            self.before += -(-elements(source.shape) // ALIGNMENT) * ALIGNMENT
+            self.copies[source] = -self.before
+        return self.copies[source]
 
     def statistic(self, key: tuple[str, str], count: int) -> int:
         if key not in self.statistics:
@@ -265,6 +289,8 @@ def write_tape(
         writer.sums,
         stride,
         driver.SHARDS if stride <= LARGE else driver.SHARDS // 2,
+        writer.copies,
+        writer.before,
         schedule.dtype,
         lanes,
         dict(lengths),

@@ -18,7 +18,7 @@ import numpy as np
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
 from tiedgraph.lanes.machine import Registers
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, crowded, finish, reaching
 from tiedgraph.ops.places import FOLD, LARGEST, LEAST, add_products, in_order, lay_out
 from tiedgraph.ops.rules import (
     Array,
@@ -732,7 +732,7 @@ def _fold_gradient(
         (numbers, 1, places),
         outputs,
         *((1, 1), (1, 1), (1, 1)),
-        (weight[0], (1, weight[1][0], 0, 0)),
+        (weight[0], (weight[1][3], weight[1][0], 0, 0)),
         None,
         ZERO,
         (),
@@ -772,8 +772,13 @@ def _emit_input_gradient(
     emitter: Emitter, grad: Buffer, weight: ParamBuffer, into: Buffer, add: bool
 ) -> None:
     attrs = emitter.attrs
-    frame, strides = _frame(attrs, into, grad), _four(weight)
-    if _unfolds(emitter, frame, strides):
+    frame = _frame(attrs, into, grad)
+    folds = _unfolds(emitter, frame, _four(weight))
+    again = prod(frame.output[1:]) * emitter.lanes >= TURNING
+    if again and crowded(frame.output[0] // attrs.groups, weight.strides[0]):
+        weight = emitter.turned(0, (*range(1, len(weight.shape)), 0))
+    strides = _four(weight)
+    if folds:
         _fold_gradient(emitter, frame, grad, into, (weight.offset, strides), add)
         return
     if _scatters(emitter, frame):
@@ -813,6 +818,7 @@ def _emit_input_gradient(
         )
 
 
+TURNING = 64  # places, times samples in lanes, that are worth a turned copy of the weight
 MANY = 1.1  # times as many products with zeros around
 WIDEST = 7  # windows whose sums, with four columns, stay in registers
 

@@ -215,6 +215,14 @@ class Emitter(ABC):
     def param(self, i: int) -> ParamBuffer: ...
 
     @abstractmethod
+    def turned(self, i: int, order: tuple[int, ...]) -> ParamBuffer:
+        """A copy of the i-th parameter whose axes lie in this order, the last one side by side.
+
+        All tiles read the same one, made anew before each walk over the tape. No gradient goes to
+        it; shape and strides name the axes as the parameter does.
+        """
+
+    @abstractmethod
     def scratch(self, elements: int) -> Buffer:
         """Memory of this tile for `elements` lane vectors, valid until this node's last row."""
 

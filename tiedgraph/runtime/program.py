@@ -22,6 +22,7 @@ from tiedgraph.passes.schedule import Schedule
 from tiedgraph.runtime import team
 from tiedgraph.runtime.batch import plain_inputs
 from tiedgraph.runtime.maps import Maps
+from tiedgraph.runtime.turned import turn
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 4096  # numbers that one thread sums or updates at a time
@@ -73,21 +74,29 @@ class _Plan:
 class Numbers:
     """The parameters of a model, as kernels see them: storages, copies for index maps, statistics.
 
-    array: `plan.size` numbers and room for statistics; `plan` tells where what lies.
+    array: `plan.size` numbers and room for statistics; `plan` tells where what lies. Before it, at
+      negative offsets, is room for copies in another order.
     """
 
     def __init__(self, plan: Parameters, dtype: str) -> None:
         self.plan = plan
         self.dtype = dtype
-        self.array = aligned(plan.size + ALIGNMENT, dtype)
+        self._before = 0
+        self._whole = self.array = aligned(plan.size + ALIGNMENT, dtype)
         self.maps = Maps(plan, dtype)
 
-    def reserve(self, count: int) -> None:
-        """Makes room for `count` numbers in all."""
-        if len(self.array) < count:
-            larger = aligned(count, self.dtype)
-            larger[: len(self.array)] = self.array
-            self.array = larger
+    def reserve(self, count: int, before: int = 0) -> None:
+        """Makes room for `count` numbers in all, and for so many before them."""
+        known = self.array
+        if len(known) < count or self._before < before:
+            self._before = max(before, self._before)
+            self._whole = aligned(self._before + max(count, len(known)), self.dtype)
+            self.array = self._whole[self._before :]
+            self.array[: len(known)] = known
+
+    def copy(self) -> Array:
+        """A copy of the array, with what lies before it."""
+        return self._whole.copy()[self._before :]
 
     def storage(self, name: str) -> Array:
         """The numbers of one storage, flat; writing to it changes the model."""
@@ -219,7 +228,7 @@ class Program:
         """What the threads are told for so many samples; all but the data's addresses."""
         lanes = tape.lanes
         tiles = -(-samples // lanes)
-        self.numbers.reserve(tape.stride)
+        self.numbers.reserve(tape.stride, tape.before)
         if len(self._shards) < driver.SHARDS * tape.stride:
             self._shards = aligned(driver.SHARDS * tape.stride, self.dtype)
         if len(self.total) < tape.stride:
@@ -243,6 +252,7 @@ class Program:
         parallel = [s for s in tape.stretches if not s.once]
         rows: list[Array] = []
         phases = self.numbers.maps.expand(bases[1], self.threads, rows)
+        phases += turn(tape.copies, self.dtype, bases[1], self.threads, rows)
         for stretch in tape.stretches or (Stretch(0, 0),):
             if stretch.once:
                 phases += self._once(tape, stretch, bases)
