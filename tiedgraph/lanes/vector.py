@@ -270,6 +270,9 @@ def _shuffled(doc: str, pick: Callable[[int], list[int]]) -> Any:
 
 evens = _shuffled("Every second number, from the first on.", lambda n: list(range(0, 2 * n, 2)))
 odds = _shuffled("Every second number, from the second on.", lambda n: list(range(1, 2 * n, 2)))
+backwards = _shuffled(
+    "The first vector's numbers, the last one first.", lambda n: list(reversed(range(n)))
+)
 zip_low = _shuffled(
     "The first half of a0, b0, a1, b1, ...", lambda n: [k // 2 + k % 2 * n for k in range(n)]
 )
@@ -466,6 +469,16 @@ def integers(typing: Any, integer: Any) -> Any:
 
 
 @intrinsic
+def halves(typing: Any, integer: Any) -> Any:
+    """A 64-bit integer as a pointer to 32-bit integers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], INT32.as_pointer())
+
+    return types.CPointer(types.int32)(types.int64), codegen
+
+
+@intrinsic
 def load_acquire(typing: Any, pointer: Any, index: Any) -> Any:
     """`pointer[index]` of 64-bit integers, with all that was written before it was stored."""
 
@@ -564,6 +577,7 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "sum_lanes": sum_lanes,
         "evens": evens,
         "odds": odds,
+        "backwards": backwards,
         "zip_low": zip_low,
         "zip_high": zip_high,
         "transpose": _make_transpose(lane),
@@ -571,6 +585,7 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "addressed": addressed,
         "address": _make_address(lane),
         "integers": integers,
+        "halves": halves,
         "words": words,
         "load_acquire": load_acquire,
         "store_release": store_release,
