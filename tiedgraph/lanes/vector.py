@@ -41,6 +41,14 @@ class MaskType(types.Type):
         super().__init__(name=f"mask{lanes}")
 
 
+class WholeType(types.Type):
+    """A whole number of 32 bits a lane; sums and products are modulo 2^32."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"whole{lanes}")
+
+
 def element_ir(lane: LaneType) -> ir.Type:
     return ir.FloatType() if lane.element == types.float32 else ir.DoubleType()
 
@@ -59,6 +67,12 @@ class LaneModel(models.PrimitiveModel):
 class MaskModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: MaskType) -> None:
         super().__init__(manager, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
+
+
+@register_model(WholeType)
+class WholeModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: WholeType) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(INT32, fe_type.lanes))
 
 
 ELEMENT: dict[str, Any] = {"float32": types.float32, "float64": types.float64}
@@ -432,6 +446,56 @@ _register_mask(operator.and_, lambda b, x, y: b.and_(x, y))
 _register_mask(operator.or_, lambda b, x, y: b.or_(x, y))
 
 
+# ---------------------------------------------------------------- whole numbers
+
+
+@intrinsic
+def whole(typing: Any, x: Any) -> Any:
+    """The numbers of a lane vector, from 0 to 2^31 and without fractions, as whole numbers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fptosi(args[0], ir.VectorType(INT32, x.lanes))
+
+    return WholeType(x.lanes)(x), codegen
+
+
+def _make_numbers(lane: LaneType) -> Any:
+    @intrinsic
+    def numbers(typing: Any, h: Any) -> Any:
+        """Whole numbers below 2^31 as a lane vector."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.sitofp(args[0], vector_ir(lane))
+
+        return lane(h), codegen
+
+    return numbers
+
+
+def _register_whole(symbol: Any, make: Callable[[Any, Any, Any], Any]) -> None:
+    @infer_global(symbol)
+    class Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], WholeType):
+                other = types.unliteral(args[1])
+                if isinstance(other, WholeType | types.Integer):
+                    return signature(args[0], args[0], other)
+            return None
+
+    @lower_builtin(symbol, WholeType, WholeType)
+    @lower_builtin(symbol, WholeType, types.Integer)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        one, other = args
+        if isinstance(sig.args[1], types.Integer):
+            other = splat(builder, builder.trunc(other, INT32), one.type)
+        return make(builder, one, other)
+
+
+_register_whole(operator.xor, lambda b, x, y: b.xor(x, y))
+_register_whole(operator.mul, lambda b, x, y: b.mul(x, y))
+_register_whole(operator.rshift, lambda b, x, y: b.lshr(x, y))
+
+
 # ---------------------------------------------------------------- raw addresses and calls
 
 
@@ -578,6 +642,8 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "evens": evens,
         "odds": odds,
         "backwards": backwards,
+        "whole": whole,
+        "numbers": _make_numbers(lane),
         "zip_low": zip_low,
         "zip_high": zip_high,
         "transpose": _make_transpose(lane),
