@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.ir.instructions import Instruction
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -225,11 +226,23 @@ floor = unary("floor", _intrinsic_call("floor"), "Largest integer not above.")
 round_even = unary("round_even", _intrinsic_call("rint"), "Nearest integer, ties to even.")
 
 
+def frozen(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same value, which LLVM keeps in a register of its own.
+
+    A choice between a number and what is to be overwritten would become a masked store, which some
+    processors take a hundred times as long for as for a plain one.
+    """
+    instruction = Instruction(builder.block, value.type, "freeze", (value,))
+    builder._insert(instruction)
+    return instruction
+
+
 def _extreme(predicate: str) -> Any:
     @intrinsic
     def function(typing: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.select(builder.fcmp_ordered(predicate, *args), *args)
+            found = builder.select(builder.fcmp_ordered(predicate, *args), *args)
+            return frozen(builder, found)
 
         return a(a, a), codegen
 
