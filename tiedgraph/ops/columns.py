@@ -20,8 +20,8 @@ EXTRA = 4  # where a kernel's own operands begin
 SIZES = ("outer, steps, inner, waiting = operand[0], operand[1], operand[2], operand[3]",)
 _BLOCKS = (
     "    for o in range(outer):",
-    f"        for b in range(0, inner, {BLOCK}):",
-    f"            width = min(inner - b, {BLOCK}) * LANES",
+    f"        for block in range(0, inner, {BLOCK}):",
+    f"            width = min(inner - block, {BLOCK}) * LANES",
 )
 
 
@@ -42,7 +42,7 @@ class Columns:
         self, lines: Sequence[str], read: Sequence[str] = (), made: Sequence[str] = ()
     ) -> None:
         """Lines for each position; they read and make what waits under these names."""
-        at = "at = (o * steps * inner + b) * LANES + i"
+        at = "at = (o * steps * inner + block) * LANES + i"
         self._positions(" " * 12, [at, *lines], read, made)
 
     def along(
@@ -51,18 +51,26 @@ class Columns:
         read: Sequence[str] = (),
         carried: Sequence[str] = (),
         first: int = 0,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
     ) -> None:
-        """Lines for each step from `first` on of each position; `carried` names are changed."""
+        """Lines for each step from `first` on of each position; `carried` names are changed.
+
+        before, after: lines for the whole block in each step.
+        """
         indent = " " * 12
         self.text.append(f"{indent}for k in range({first}, steps):")
-        at = "at = ((o * steps + k) * inner + b) * LANES + i"
-        self._positions(indent + "    ", [at, *lines], [*read, *carried], carried)
+        indent += "    "
+        at = "at = ((o * steps + k) * inner + block) * LANES + i"
+        self.text += [f"{indent}{line}" for line in before]
+        self._positions(indent, [at, *lines], [*read, *carried], carried)
+        self.text += [f"{indent}{line}" for line in after]
 
     def _positions(
         self, indent: str, lines: Sequence[str], read: Sequence[str], made: Sequence[str]
     ) -> None:
         self.names += [name for name in made if name not in self.names]
-        body = ["place = (o * inner + b) * LANES + i", *lines]
+        body = ["place = (o * inner + block) * LANES + i", *lines]
         if self.single:
             self.text += [f"{indent}{line}" for line in ["i = 0", *body]]
             return
