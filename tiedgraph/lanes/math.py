@@ -3,7 +3,7 @@
 Every function is right for all numbers there are: signed zeros, subnormals, infinities, NaN, and
 arguments whose result overflows or underflows. The errors, in units in the last place, are at most
 
-    1.1   exp, log, log1p, erf
+    1.1   exp, decay, log, log1p, erf
     2     sigmoid, softplus
     2.75  tanh
 
@@ -40,6 +40,7 @@ class Format:
     erf_near: q in erf(x) = x + x q(x^2), for |x| <= 1.
     erf_far: q in erf(x) = 1 - exp(-q(x)), from 1 to `erf_end`, where erf is 1.
     tanh_end: where |2 x| is larger, tanh is 1.
+    decay_end: exp(-x) is a normal number up to there.
     addend_end: from there on log(1 + exp(-x)) is nothing beside a number of the size of 1.
     addend_exp, addend_log: exp(r) = q(r) for |r| <= log(2) / 2, and q in log(1 + x) = x q(x) for x
       from 0 to 1, for an absolute error; none where exp and log themselves serve.
@@ -58,6 +59,7 @@ class Format:
     erf_far: Sequence[float]
     erf_end: float
     tanh_end: float
+    decay_end: float
     addend_end: float
     addend_exp: Sequence[float] = ()
     addend_log: Sequence[float] = ()
@@ -99,6 +101,7 @@ SINGLE = Format(
     ),
     erf_end=3.95,
     tanh_end=19.0,
+    decay_end=87.0,
     addend_end=18.0,
     addend_exp=(  # 2^-23.7
         1.0000001192092896,
@@ -188,6 +191,7 @@ DOUBLE = Format(
     ),
     erf_end=5.95,
     tanh_end=40.0,
+    decay_end=708.0,
     addend_end=40.0,
 )
 
@@ -322,7 +326,8 @@ def _exp(x: Value) -> Value:
     """For arguments below the overflow."""
     r, shifted = _reduced(x.at_least(x.format.smallest))
     half, rest = _halves(x, shifted)
-    return (_exp_minus_1(r) + 1.0) * _power(x, half) * _power(x, rest)
+    power = _power(x, half)
+    return fma(_exp_minus_1(r), power, power) * _power(x, rest)
 
 
 def _log_sum(k: Value, f: Value, low: Value | None = None) -> Value:
@@ -370,6 +375,13 @@ def _log1p_unit(x: Value) -> Value:
 
 def _make_exp(x: Value) -> Value:
     return _exp(x.at_most(x.format.largest))
+
+
+def _make_decay(x: Value) -> Value:
+    end = -x.format.decay_end
+    r, shifted = _reduced(x.at_least(end))
+    power = _power(x, x.builder.sub(shifted.bits(), _magic(x).bits()))
+    return x.select(x.is_("<", end), 0.0, fma(_exp_minus_1(r), power, power))
 
 
 def _make_log(x: Value) -> Value:
@@ -441,6 +453,7 @@ FUNCTIONS = {
     name: _intrinsic(name, make, doc)
     for name, make, doc in (
         ("exp", _make_exp, "e^x; infinite above 88.7 (709.8), 0 below -104 (-745.2)."),
+        ("decay", _make_decay, "e^x for x up to 0, quicker than exp; 0 below -87 (-708)."),
         ("log", _make_log, "Natural logarithm; -inf at 0, NaN below."),
         ("log1p", _make_log1p, "log(1 + x), accurate near 0; -inf at -1, NaN below."),
         ("tanh", _make_tanh, "Hyperbolic tangent."),

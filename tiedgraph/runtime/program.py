@@ -52,9 +52,9 @@ class _Plan:
     """What a tape's threads are told for so many `samples`, with memory in these `arrays`.
 
     incoming, outgoing: rows of data that comes in and goes out, by `names` and `outputs`.
-    walk: over the whole tape; reduce: sums its shards into the last of the arrays; whole: both and
-    a step of the optimiser, by what that moves. sums: where in that array those of a node lie.
-    rows: keeps what jobs read.
+    walk: over the whole tape, with or without filling copies for index maps first; reduce: sums its
+    shards into the last of the arrays; whole: all of it and a step of the optimiser, by what that
+    moves. sums: where in that array those of a node lie. rows: keeps what jobs read.
     """
 
     tape: Tape
@@ -64,6 +64,7 @@ class _Plan:
     incoming: Array
     outputs: list[tuple[str, tuple[int, ...]]]
     outgoing: Array
+    fill_and_walk: team.Work
     walk: team.Work
     reduce: team.Work
     sums: list[tuple[str, slice]]
@@ -178,7 +179,8 @@ class Program:
         for row, (name, shape) in enumerate(plan.outputs):
             outputs[name] = np.empty((samples, *shape), self.dtype)
             plan.outgoing[row, 1] = address_of(outputs[name])
-        team.run(plan.walk)
+        changed = self.numbers.maps.changed(self.numbers.array)
+        team.run(plan.fill_and_walk if changed else plan.walk)
         return plan.tape, outputs
 
     def step(
@@ -195,11 +197,12 @@ class Program:
         whether it moved.
         """
         plan = self._ready(batch, samples, lengths, True, like)
+        self.numbers.maps.forget()
         work = plan.whole.get(optimiser.key)
         if work is None:
             losses = [part.start for name, part in plan.sums if name.startswith("total:")]
             move = optimiser.phases(self.total, losses, plan.rows)
-            phases = [*plan.walk.phases, *plan.reduce.phases, *move]
+            phases = [*plan.fill_and_walk.phases, *plan.reduce.phases, *move]
             work = team.Work(phases, optimiser.gate, self.threads)
             plan.whole[optimiser.key] = work
         team.run(work)
@@ -251,8 +254,8 @@ class Program:
         walk = _mover(driver.WALK, tape)
         parallel = [s for s in tape.stretches if not s.once]
         rows: list[Array] = []
-        phases = self.numbers.maps.expand(bases[1], self.threads, rows)
-        phases += turn(tape.copies, self.dtype, bases[1], self.threads, rows)
+        fill = self.numbers.maps.expand(bases[1], self.threads, rows)
+        phases = turn(tape.copies, self.dtype, bases[1], self.threads, rows)
         for stretch in tape.stretches or (Stretch(0, 0),):
             if stretch.once:
                 phases += self._once(tape, stretch, bases)
@@ -290,7 +293,8 @@ class Program:
         summed = team.Work(reduction, threads=self.threads)
         plan = _Plan(
             *(tape, samples, arrays, names, incoming, told, outgoing),
-            *(run, summed, sums, rows, {}),
+            *(team.Work([*fill, *phases], threads=self.threads), run, summed),
+            *(sums, rows, {}),
         )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -315,14 +319,20 @@ class Program:
             used *= 2
         begin = 0 if self._differentiates else self.numbers.plan.size
         kernel = kernels.address(driver.reduce(used), self.dtype)
-        blocks = split_blocks(begin, tape.stride, self.threads)
-        rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
-        kept.append(rows)
-        phases: list[list[team.Job]] = [
-            [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
-        ]
+        maps = self.numbers.maps
+        parts = [(begin, tape.stride)]
+        if self._differentiates and maps.begin < maps.end:
+            parts = [(begin, maps.begin), (maps.end, tape.stride)]
+        phases: list[list[team.Job]] = []
+        for first, last in parts:
+            blocks = split_blocks(first, last, self.threads)
+            rows = np.array([[*block, tape.stride] for block in blocks], np.int64)
+            kept.append(rows)
+            jobs = [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
+            phases.append(jobs)
         if self._differentiates:
-            phases += self.numbers.maps.contract(bases[3], self.threads, kept)
+            found = (bases[3], bases[2], tape.stride, used)
+            phases += maps.contract(*found, self.threads, kept)
         return phases
 
     def arena_of(self, tape: Tape) -> Array:

@@ -15,9 +15,10 @@ import numpy as np
 from tiedgraph.codegen import driver
 from tiedgraph.ops.rules import ParamBuffer
 from tiedgraph.runtime import team
-from tiedgraph.runtime.maps import STRETCH, deal
+from tiedgraph.runtime.maps import deal
 
 Array = np.ndarray[Any, np.dtype[Any]]
+STRETCH = 1 << 14  # numbers that one thread copies at a time
 
 
 def turn(
@@ -28,7 +29,7 @@ def turn(
     `kept` gets what they read.
     """
     rows = [row for source, target in copies.items() for row in matrices(source, target)]
-    return deal(driver.REORDER, dtype, (parameter, 0), [[row] for row in rows], threads, kept)
+    return deal(driver.REORDER, dtype, (0, parameter, 0), [[row] for row in rows], threads, kept)
 
 
 def matrices(source: ParamBuffer, target: int) -> list[tuple[int, ...]]:
