@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from tiedgraph.runtime.heard import Heard
 from tiedgraph.runtime.identity import Origin
 from tiedgraph.runtime.initialise import initial
 from tiedgraph.runtime.mixture import MixturePass, MixtureState
-from tiedgraph.runtime.program import Numbers, Program
+from tiedgraph.runtime.program import Answer, Numbers, Program
 from tiedgraph.runtime.short import refuse_short
 from tiedgraph.runtime.train import COUNT, Snapshot, Watch, evaluate, fit
 from tiedgraph.ties.assign import Projection, assign, project
@@ -106,6 +106,10 @@ class Model:
         self._statistics = np.array(
             [i for r in regions for i in range(r.offset, r.offset + r.size)], np.int64
         )
+        # Whether there is nothing to do around a step that `Program.step` does not.
+        tasks = any(task.name for task in graph.tasks)
+        more = (self._heard, self._mixtures, tasks, self._statistics.size)
+        self._only_steps = not any(more)
 
     # ------------------------------------------------------------ programs
 
@@ -113,7 +117,7 @@ class Model:
         self, mode: Mode, outputs: Iterable[str] | None = None, task: str | None = None
     ) -> Program:
         """The program for one use, of all tasks or one, compiled when first asked for."""
-        key = (mode, None if outputs is None else tuple(sorted(outputs)), task)
+        key = _key(mode, outputs, task)
         with self._lock:
             if key not in self._programs:
                 graph = self.checked if task is None else only_tasks(self.checked, [task])
@@ -206,6 +210,9 @@ class Model:
           this is the last one and may be smaller; it then runs in the same way.
         """
         with self._lock:
+            found = self._again(arrays, rate, like)
+            if found is not None:
+                return self._sums(found.sums, found.total, 0)
             self._needs_loss()
             if self._heard:
                 self._heard.listen(arrays)
@@ -215,7 +222,7 @@ class Model:
             try:
                 if self._mixtures or is_by_task(arrays, self.checked):
                     sums, total = self._train(arrays, update=True, like=like)
-                    self._needs_finite(sums)
+                    self._needs_finite(_loss(sums))
                     self.optimiser.step(total)
                     for drawn in self._mixtures.values():
                         drawn.bound()
@@ -255,7 +262,7 @@ class Model:
             for book, frames in self._frames.items():
                 frames.add(*self._frames_of(self._estimator.books[book], arrays))
             sums, total = self._train(arrays, update=False, like=like)
-            self._needs_finite(sums)
+            self._needs_finite(_loss(sums))
             tape = self.program("train").latest
             samples = next(len(x) for x in full_names(arrays, self._declared).values())
             self._estimator.gather(total, tape.statistics, samples)
@@ -283,22 +290,38 @@ class Model:
         """The whole step of one program in one call; answers the batch's sums."""
         program = self.program("train")
         batch = self._prepare(program, arrays, (self.seed, self.steps))
-        total, places = program.step(
-            batch.arrays, batch.samples, batch.lengths, like, self.optimiser
+        found = program.step(
+            batch.arrays, batch.samples, batch.lengths, like, self.optimiser, arrays
         )
-        sums = self._sums(places, total, batch.samples)
-        if self.optimiser.gate[0]:
-            self._needs_finite(sums)
-        self.optimiser.finish(total)
+        sums = self._sums(found.sums, found.total, batch.samples)
+        self._finish(found)
         return sums
 
-    def _needs_finite(self, sums: Mapping[str, Array]) -> None:
-        if not np.isfinite(_loss(sums)):
+    def _again(self, arrays: Mapping[str, Any], rate: float, like: int) -> Answer | None:
+        """The whole step, where it is like the one before; None, with nothing done, otherwise."""
+        program = self._programs.get(_TRAIN)
+        if program is None or not self._only_steps:
+            return None
+        self.optimiser.set(rate)
+        found = program.again(arrays, like, self.optimiser)
+        if found is not None:
+            self._finish(found)
+            self.steps += 1
+        return found
+
+    def _finish(self, found: Answer) -> None:
+        """After a step ran. Raises RunError where it moved nothing, as something was not finite."""
+        if self.optimiser.gate[0]:
+            self._needs_finite(found.loss())
+        self.optimiser.finish(found.total)
+
+    def _needs_finite(self, loss: float) -> None:
+        if not isfinite(loss):
             way_out = "A lower rate or clip = 1 in train { } may help"
-            if self._heard and _loss(sums) == inf:
+            if self._heard and loss == inf:
                 way_out = "Is a recording shorter than the chain of its word?"
             raise RunError(
-                f"the loss is {_loss(sums)} in step {self.steps}; the parameters are as "
+                f"the loss is {loss} in step {self.steps}; the parameters are as "
                 f"before this step. {way_out}"
             )
 
@@ -330,7 +353,9 @@ class Model:
         Arrays are given by input name, batch first; see `prepare`. Raises DataError.
         """
         rate = optim.rate_at(self.settings, self.steps, None)
-        return _loss(self.train_batch(arrays, rate))
+        with self._lock:
+            found = self._again(arrays, rate, 0)
+            return _loss(self.train_batch(arrays, rate)) if found is None else found.loss()
 
     def loss(self, **arrays: Any) -> float:
         """The loss of a batch, as `evaluate` computes it (dropout off)."""
@@ -656,6 +681,16 @@ def some_lengths(graph: Graph) -> dict[str, int]:
                 least = size.smallest() + 12
                 lengths[size.symbol] = max(least, lengths.get(size.symbol, 0))
     return lengths
+
+
+def _key(
+    mode: Mode, outputs: Iterable[str] | None = None, task: str | None = None
+) -> tuple[Any, ...]:
+    """The name of a program among those of a model."""
+    return (mode, None if outputs is None else tuple(sorted(outputs)), task)
+
+
+_TRAIN = _key("train")
 
 
 def _loss(sums: Mapping[str, Array]) -> float:

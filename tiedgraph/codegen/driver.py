@@ -386,10 +386,10 @@ LEADING = (
     "shared",
     "asleep",  # address of whether each helper sleeps
     "patience",  # looks at jobs of others before it returns, to be called again
-    "gate",  # address of a number; no further phase begins where it is not 0
-    "phase",  # where to go on; 0 for a new start
+    "gate",  # address of a number, first 0; no further phase begins where it is not
+    "phase",  # where to go on; these three are 0 before a work and after it
     "row",
-    "waiting",  # whether the phase is begun and not done; 0 at the start and the end
+    "waiting",  # whether the phase is begun and not done
 )
 
 LEAD = Kernel(
@@ -404,6 +404,8 @@ LEAD = Kernel(
     phase = operand[8]
     row = operand[9]
     waiting = operand[10]
+    if phase == 0 and waiting == 0:
+        gate[0] = 0
     while phase < operand[2]:
         count = counts[phase]
         helpers = min(most, count - 1)
@@ -441,6 +443,9 @@ LEAD = Kernel(
         phase += 1
         if gate[0] != 0:
             phase = operand[2]
+    if phase == operand[2]:
+        phase = 0
+        row = 0
     operand[8] = phase
     operand[9] = row
     operand[10] = waiting

@@ -72,19 +72,24 @@ def quick(plain: Plain, arrays: Mapping[str, Any]) -> Batch | None:
         if len(array) != samples or not samples:
             return None
         if classes:
-            if array.dtype.kind not in "iu" or array.size > FEW:
+            if not in_range(array, classes):
                 return None
-            numbers = array.reshape(-1).tolist()
-            if min(numbers) < 0 or max(numbers) >= classes:
-                return None
-            ready[name] = np.array(numbers, plain.dtype).reshape(array.shape)
+            ready[name] = np.ascontiguousarray(array, plain.dtype)
         elif array.dtype == plain.dtype and array.flags.c_contiguous:
             ready[name] = array
         else:
             return None
     for name in plain.weights:
-        ready[name] = _shares(samples, plain.dtype.name)
+        ready[name] = shares(samples, plain.dtype.name)
     return Batch(ready, samples, {}, {})
+
+
+def in_range(array: Array, classes: int) -> bool:
+    """Whether an array holds integers from 0 to below `classes`."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return False
+    low, high = _range(array)
+    return bool(low >= 0 and high < classes)
 
 
 def prepare(
@@ -279,7 +284,7 @@ def _implicit(
     item: DataInput, samples: int, valid: Mapping[str, Array], dtype: str, key: tuple[int, int]
 ) -> Array:
     if item.role == "weight":
-        return _shares(samples, dtype)
+        return shares(samples, dtype)
     if item.role == "lengths":
         (extent,) = item.extents
         return np.ascontiguousarray(_extent(extent, valid), dtype)
@@ -293,7 +298,7 @@ def _implicit(
 
 
 @lru_cache(64)
-def _shares(samples: int, dtype: str) -> Array:
+def shares(samples: int, dtype: str) -> Array:
     """What each sample of a batch counts for its mean."""
     shares = np.full(samples, 1.0 / samples, dtype)
     shares.flags.writeable = False

@@ -113,9 +113,12 @@ MIXTURES = Adam()  # moves the mixtures of soft ties, at rates of their own
 
 
 @lru_cache
-def update_kernel(slots: int, lines: tuple[str, ...], constants: tuple[str, ...]) -> Kernel:
+def update_kernel(
+    slots: int, lines: tuple[str, ...], constants: tuple[str, ...], clears: bool = False
+) -> Kernel:
     """One step over begin <= i < end: `parameter` from the summed `gradient` and the slots.
 
+    clears: whether the gradient is left zero.
     operand: begin, end, numbers of a slot, and where these lie: decay, what gradients are
     multiplied by, and the constants.
     """
@@ -132,6 +135,7 @@ def update_kernel(slots: int, lines: tuple[str, ...], constants: tuple[str, ...]
         *(f"        {line}" for line in lines),
         *(f"        store(activation, {k} * stride + i, s{k})" for k in range(slots)),
         "        store(parameter, i, w)",
+        *(["        store(gradient, i, broadcast(0.0))"] if clears else []),
     ]
     return Kernel("update", "\n".join(text) + "\n")
 
@@ -144,11 +148,17 @@ SQUARES = Kernel(
     begin, end = operand[0], operand[1]
     for block in range(begin, end, {BLOCK}):
         stop = min(block + {BLOCK}, end)
-        total = broadcast(0.0)
-        for i in range(block, stop, LANES):
+        s0, s1, s2, s3 = broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)
+        whole = block + (stop - block) // (4 * LANES) * (4 * LANES)
+        for i in range(block, whole, 4 * LANES):
+            g0, g1 = load(gradient, i), load(gradient, i + LANES)
+            g2, g3 = load(gradient, i + 2 * LANES), load(gradient, i + 3 * LANES)
+            s0, s1 = fma(g0, g0, s0), fma(g1, g1, s1)
+            s2, s3 = fma(g2, g2, s2), fma(g3, g3, s3)
+        for i in range(whole, stop, LANES):
             g = load(gradient, i)
-            total = total + g * g
-        activation[block // {BLOCK}] = sum_lanes(total)
+            s0 = fma(g, g, s0)
+        activation[block // {BLOCK}] = sum_lanes((s0 + s1) + (s2 + s3))
 """,
 )
 
@@ -259,12 +269,22 @@ class Optimiser:
             decay = 0.0 if name else self.settings.decay
             self._constants[name][:] = (decay, 1.0, *constants.values())
 
+    @property
+    def reach(self) -> int:
+        """How many numbers a step moves, from the first on and without a gap."""
+        return self.weights if self._only is None else 0
+
     def phases(
-        self, total: Array, losses: Sequence[int], kept: list[Array]
+        self,
+        total: Array,
+        losses: Sequence[int],
+        kept: list[Array],
+        shard: Array | None = None,
     ) -> list[list[team.Job]]:
         """The jobs of a step: `total` holds the summed gradients, and losses at some places.
 
-        The arrays that the jobs read are added to `kept`.
+        The arrays that the jobs read are added to `kept`. With a `shard` the gradients of the first
+        `reach` numbers lie there, and are cleared.
         """
         places = np.array(losses, np.int64)
         told = {
@@ -279,10 +299,11 @@ class Optimiser:
         }
         row = np.array([told[name] for name in JUDGING], np.int64)
         squares, gradient = address_of(self._squares), address_of(total)
+        weights = gradient if shard is None else address_of(shard)
         kept += [places, row]
         judge = kernels.address(JUDGE, self.numbers.dtype)
         found = [
-            self._split(SQUARES, squares, gradient, [], 0, self.weights, kept),
+            self._split(SQUARES, squares, weights, [], 0, self.weights, kept),
             [team.Job(judge, squares, 0, gradient, address_of(row))],
         ]
         slots = address_of(self.slots)
@@ -292,10 +313,12 @@ class Optimiser:
                 method.slots(chosen),
                 tuple(method.lines(chosen)),
                 tuple(method.constants(chosen, 1, 1.0)),
+                clears=shard is not None and not name,
             )
+            place = gradient if name else weights
             operands = [self.stride, address_of(constants)]
             for begin, end in [self._region(name)] if name else self._runs(self._only):
-                found.append(self._split(kernel, slots, gradient, operands, begin, end, kept))
+                found.append(self._split(kernel, slots, place, operands, begin, end, kept))
         return found
 
     def step(self, gradient: Array) -> None:

@@ -26,8 +26,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 PATIENCE = 20_000  # looks of a worker before it sleeps: some hundred microseconds
 WAIT = 4_000  # looks of the leader before it lets others run
-_SHARED, _ASLEEP, _HELPERS = (driver.LEADING.index(n) for n in ("shared", "asleep", "helpers"))
-_PHASE, _WAITING = (driver.LEADING.index(n) for n in ("phase", "waiting"))
+_SHARED, _ASLEEP, _HELPERS, _WAITING = (
+    driver.LEADING.index(name) for name in ("shared", "asleep", "helpers", "waiting")
+)
 
 
 class Job(NamedTuple):
@@ -70,6 +71,7 @@ class Work:
             "jobs": self._rows.ctypes.data,
             "counts": self._counts.ctypes.data,
             "phases": len(self.phases),
+            "helpers": self.helpers,
             "patience": WAIT,
             "gate": self.gate.ctypes.data,
         }
@@ -86,25 +88,26 @@ class Team:
         self._shared = np.zeros(0, np.int64)
         self._asleep = np.zeros(0, np.int64)
         self._bells: list[threading.Semaphore] = []
+        self._places = (0, 0)  # where what is shared lies, and who sleeps
         self._old: list[Any] = []  # what former workers may still look at
 
     def run(self, work: Work) -> None:
         """Runs all jobs, phase by phase; returns when all are done."""
         if self._lead is None:
             self._lead = kernels.entry(driver.LEAD, "float32")
+        if not work.helpers:
+            self._lead(0, 0, 0, work.place)
+            return
         operand = work.operand
-        operand[_PHASE:] = 0
-        work.gate[0] = 0
-        if not work.helpers or not self.lock.acquire(blocking=False):
+        if not self.lock.acquire(blocking=False):
             operand[_HELPERS] = 0
             self._lead(0, 0, 0, work.place)
+            operand[_HELPERS] = work.helpers
             return
         try:
             if work.helpers > len(self._bells):
                 self._hire(work.helpers)
-            operand[_HELPERS] = work.helpers
-            operand[_SHARED] = self._shared.ctypes.data
-            operand[_ASLEEP] = self._asleep.ctypes.data
+            operand[_SHARED], operand[_ASLEEP] = self._places
             self._lead(0, 0, 0, work.place)
             while operand[_WAITING]:
                 if not self._wake(work.helpers):
@@ -132,10 +135,11 @@ class Team:
         start = -room.ctypes.data % 64 // 8
         self._shared = room[start : start + driver.SHARED_SIZE]
         self._asleep = np.zeros(helpers, np.int64)
+        self._places = (self._shared.ctypes.data, self._asleep.ctypes.data)
         self._bells = [threading.Semaphore(0) for _ in range(helpers)]
         stand = kernels.entry(driver.STAND, "float32")
         for w, bell in enumerate(self._bells):
-            places = (self._shared.ctypes.data, self._asleep[w:].ctypes.data)
+            places = (self._places[0], self._asleep[w:].ctypes.data)
             threading.Thread(
                 target=_work,
                 args=(stand, np.array([*places, w + 1, PATIENCE], np.int64), bell),
