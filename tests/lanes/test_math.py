@@ -74,6 +74,7 @@ def _erf_of(number: float) -> np.longdouble:
 
 RIGHT: dict[str, Callable[[Array], Array]] = {
     "exp": np.exp,
+    "decay": np.exp,
     "log": np.log,
     "log1p": np.log1p,
     "tanh": np.tanh,
@@ -83,9 +84,10 @@ RIGHT: dict[str, Callable[[Array], Array]] = {
 }
 BOUND = {
     "exp": 1.1,
+    "decay": 1.1,
     "log": 1.1,
     "log1p": 1.1,
-    "tanh": 2.0,
+    "tanh": 2.75,
     "sigmoid": 2.0,
     "softplus": 2.0,
     "erf": 1.1,
@@ -94,6 +96,7 @@ BOUND = {
 # Where each function does something: ends of stretches that are sampled evenly.
 STRETCHES = {
     "exp": ((-1.0, 1.0), (-90.0, 90.0), (-760.0, 720.0)),
+    "decay": ((-1.0, 0.0), (-87.0, 0.0), (-708.0, 0.0)),
     "log": ((0.25, 4.0), (0.99, 1.01), (0.0, 1e6)),
     "log1p": ((-0.5, 3.0), (-0.01, 0.01), (-1.0, 1e3)),
     "tanh": ((-0.7, 0.7), (-2.0, 2.0), (-25.0, 25.0)),
@@ -113,6 +116,8 @@ def samples(name: str, dtype: type[np.floating[Any]]) -> Array:
     parts = [sizes] if name == "log" else [sizes, -sizes]
     parts += [random.uniform(low, high, count).astype(dtype) for low, high in STRETCHES[name]]
     x = np.concatenate(parts)
+    if name == "decay":
+        return x[(x <= 0) & (x >= np.log(about.smallest_normal) + 0.4)]
     return x[x > -1] if name == "log1p" else x
 
 
@@ -145,6 +150,7 @@ def test_error(name: str, dtype: type[np.floating[Any]]) -> None:
 INF, NAN = float("inf"), float("nan")
 SPECIALS: dict[str, dict[float | str, float | str]] = {
     "exp": {"0": 1.0, "-0": 1.0, INF: INF, -INF: 0.0, "largest": INF, "-largest": 0.0},
+    "decay": {"0": 1.0, "-0": 1.0, "-least": 1.0, -INF: 0.0, "-largest": 0.0},
     "log": {"0": -INF, "-0": -INF, INF: INF, -INF: NAN, -1.0: NAN, 1.0: "0", "-least": NAN},
     "log1p": {"0": "0", "-0": "-0", INF: INF, -INF: NAN, -1.0: -INF, -2.0: NAN, "least": "least"},
     "tanh": {"0": "0", "-0": "-0", INF: 1.0, -INF: -1.0, "least": "least", "-least": "-least"},

@@ -119,30 +119,34 @@ UNPACK = Kernel(
 )
 
 
-def _tree(first: int, count: int) -> str:
+VECTOR = "load(gradient, i + {} * stride)"
+
+
+def _tree(first: int, count: int, number: str = "gradient[i + {} * stride]") -> str:
     """The sum of shards `first` .. `first + count - 1`, pairwise."""
     if count == 1:
-        return f"gradient[i + {first} * stride]"
+        return number.format(first)
     half = count // 2
-    return f"({_tree(first, half)} + {_tree(first + half, half)})"
+    return f"({_tree(first, half, number)} + {_tree(first + half, half, number)})"
 
 
 @lru_cache
 def reduce(count: int) -> Kernel:
-    """Sums the first `count` shards over begin <= i < end into `activation`.
+    """Sums the first `count` shards over begin <= i < end, whole vectors, into `activation`.
 
     Leaves them zero for the next step. Shards beyond `count` got no tile and hold zeros.
     """
-    clear = "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(count))
+    total = _tree(0, count, VECTOR)
+    clear = "\n".join(f"        store(gradient, i + {k} * stride, zero)" for k in range(count))
     return Kernel(
         "reduce",
         f"""def kernel(activation, parameter, gradient, operand):
     begin = operand[0]
     end = operand[1]
     stride = operand[2]
-    for i in range(begin, end):
-        activation[i] = {_tree(0, count)}
-    for i in range(begin, end):
+    zero = broadcast(0.0)
+    for i in range(begin, end, LANES):
+        store(activation, i, {total})
 {clear}
 """,
     )
@@ -162,71 +166,152 @@ SUM_SHARDS = Kernel(
 )
 
 
-# Copies of storages through index maps. Operands are how many rows there are, and rows (address of
-# the index, of coefficients or 0, source, target, begin, end): of entries begin <= i < end
-# parameter[target + i] = c[i] * parameter[source + index[i]], where -1 is a fixed zero.
+# ---------------------------------------------------------------- index maps
+
+ENTRIES = 1024  # of a copy, in a block
+
+# Copies of storages through index maps: parameter[target + i] = c[i] * parameter[source + k(i)].
+# Operands are how many rows there are, and rows: addresses of segments, of their starts by block,
+# of the index and of coefficients (or 0), source, target, and blocks from begin to end. See
+# `tiedgraph.runtime.maps` for segments. Entries in none of them are zero and stay it.
 EXPAND = Kernel(
     "expand",
     """def kernel(activation, parameter, gradient, operand):
     for r in range(operand[0]):
-        at = 1 + 6 * r
-        index = integers(operand[at])
-        coefficient = address(operand[at + 1])
-        source, target = operand[at + 2], operand[at + 3]
-        begin, end = operand[at + 4], operand[at + 5]
-        scaled = operand[at + 1] != 0
-        for i in range(begin, end):
-            k = index[i]
-            if k < 0:
-                parameter[target + i] = 0
-            elif scaled:
-                parameter[target + i] = coefficient[i] * parameter[source + k]
+        at = 1 + 8 * r
+        segments, starts = integers(operand[at]), integers(operand[at + 1])
+        index, coefficient = halves(operand[at + 2]), address(operand[at + 3])
+        scaled = operand[at + 3] != 0
+        source, target = operand[at + 4], operand[at + 5]
+        for s in range(starts[operand[at + 6]], starts[operand[at + 7]]):
+            first, count = segments[4 * s], segments[4 * s + 1]
+            free, step = segments[4 * s + 2], segments[4 * s + 3]
+            whole = 0
+            if step != 0:
+                whole = count // LANES * LANES
+                for i in range(0, whole, LANES):
+                    if step > 0:
+                        v = load(parameter, source + free + i)
+                    else:
+                        v = load(parameter, source + free - i - LANES + 1)
+                        v = backwards(v, v)
+                    if scaled:
+                        v = v * load(coefficient, first + i)
+                    store(parameter, target + first + i, v)
+            if scaled:
+                for i in range(first + whole, first + count):
+                    k = index[i]
+                    if k >= 0:
+                        parameter[target + i] = coefficient[i] * parameter[source + k]
             else:
-                parameter[target + i] = parameter[source + k]
+                for i in range(first + whole, first + count):
+                    k = index[i]
+                    if k >= 0:
+                        parameter[target + i] = parameter[source + k]
 """,
 )
 
-# The adjoint on the summed gradient. Rows are (address of pairs, of coefficients or 0, target,
-# begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit integer,
-# sums[k] += c[i] * gradient[target + i].
-CONTRACT = Kernel(
-    "contract",
+# Copies of parameters in another order. Operands are how many rows there are, and rows (source,
+# target, rows, columns, how far these are apart in the source): each copies one matrix, whose
+# columns then lie side by side.
+REORDER = Kernel(
+    "reorder",
     """def kernel(activation, parameter, gradient, operand):
     for r in range(operand[0]):
         at = 1 + 6 * r
-        pairs = integers(operand[at])
-        coefficient = address(operand[at + 1])
-        target, begin, end = operand[at + 2], operand[at + 3], operand[at + 4]
-        sums = address(operand[at + 5])
-        if operand[at + 1] != 0:
-            for p in range(begin, end):
-                i = pairs[p] >> 32
-                sums[pairs[p] & 0xFFFFFFFF] += coefficient[i] * gradient[target + i]
-        else:
-            for p in range(begin, end):
-                sums[pairs[p] & 0xFFFFFFFF] += gradient[target + (pairs[p] >> 32)]
+        source, target = operand[at], operand[at + 1]
+        rows, columns = operand[at + 2], operand[at + 3]
+        down, right = operand[at + 4], operand[at + 5]
+        for first in range(0, columns, LANES):
+            last = min(first + LANES, columns)
+            known = 0
+            if down == 1 and first + LANES <= columns:
+                known = rows // LANES * LANES
+                for row in range(0, known, LANES):
+                    begin = source + row + first * right
+                    into = target + row * columns + first
+                    transpose(parameter, begin, right, parameter, into, columns)
+            for row in range(known, rows):
+                for c in range(first, last):
+                    found = parameter[source + row * down + c * right]
+                    parameter[target + row * columns + c] = found
 """,
 )
 
-ACCUMULATORS = 4
 
-# gradient[target + i] += all accumulators, which are left zero. Operands are how many rows there
-# are, and rows (address of the sums, numbers of an accumulator, begin, end, target).
-COLLECT = Kernel(
-    "collect",
-    f"""def kernel(activation, parameter, gradient, operand):
+@lru_cache
+def contract(count: int) -> Kernel:
+    """The adjoint: sums[k(i)] += c[i] * g[i], with g the sum of the first `count` shards.
+
+    Leaves these zero. Rows are those of `EXPAND`, with the numbers of a copy, in whole vectors, in
+    place of the source; then the address of sums and the numbers between two shards.
+    """
+    clear = "\n".join(
+        f"                store(gradient, i + {shard} * stride, zero)" for shard in range(count)
+    )
+    return Kernel(
+        "contract",
+        f"""def kernel(activation, parameter, gradient, operand):
     zero = broadcast(0.0)
     for r in range(operand[0]):
-        at = 1 + 5 * r
-        sums = address(operand[at])
-        free, target = operand[at + 1], operand[at + 4]
-        for i in range(operand[at + 2], operand[at + 3], LANES):
-            s0, s1 = load(sums, i), load(sums, i + free)
-            s2, s3 = load(sums, i + 2 * free), load(sums, i + 3 * free)
-            found = load(gradient, target + i) + ((s0 + s1) + (s2 + s3))
-            store(gradient, target + i, found)
-            for k in range({ACCUMULATORS}):
-                store(sums, i + k * free, zero)
+        at = 1 + 10 * r
+        segments, starts = integers(operand[at]), integers(operand[at + 1])
+        index, coefficient = halves(operand[at + 2]), address(operand[at + 3])
+        scaled = operand[at + 3] != 0
+        numbers, target = operand[at + 4], operand[at + 5]
+        sums, stride = address(operand[at + 8]), operand[at + 9]
+        for block in range(operand[at + 6], operand[at + 7]):
+            place = target + block * {ENTRIES}
+            end = min(place + {ENTRIES}, target + numbers)
+            for i in range(place, end, LANES):
+                store(gradient, i, {_tree(0, count, VECTOR)})
+            for s in range(starts[block], starts[block + 1]):
+                first, many = segments[4 * s], segments[4 * s + 1]
+                free, step = segments[4 * s + 2], segments[4 * s + 3]
+                whole = 0
+                if step != 0:
+                    whole = many // LANES * LANES
+                    for i in range(0, whole, LANES):
+                        v = load(gradient, target + first + i)
+                        if scaled:
+                            v = v * load(coefficient, first + i)
+                        to = free + i
+                        if step < 0:
+                            to = free - i - LANES + 1
+                            v = backwards(v, v)
+                        store(sums, to, load(sums, to) + v)
+                if scaled:
+                    for i in range(first + whole, first + many):
+                        k = index[i]
+                        if k >= 0:
+                            sums[k] += coefficient[i] * gradient[target + i]
+                else:
+                    for i in range(first + whole, first + many):
+                        k = index[i]
+                        if k >= 0:
+                            sums[k] += gradient[target + i]
+            for i in range(place, end, LANES):
+{clear}
+""",
+    )
+
+
+# activation[target + i] += all accumulators, which are left zero. Operands are how many rows there
+# are, and rows: address of accumulators, how many, numbers of each, begin, end, target.
+COLLECT = Kernel(
+    "collect",
+    """def kernel(activation, parameter, gradient, operand):
+    zero = broadcast(0.0)
+    for r in range(operand[0]):
+        at = 1 + 6 * r
+        sums, count, free = address(operand[at]), operand[at + 1], operand[at + 2]
+        target = operand[at + 5]
+        for i in range(operand[at + 3], operand[at + 4], LANES):
+            v = load(activation, target + i)
+            for k in range(i, i + count * free, free):
+                v = v + load(sums, k)
+                store(sums, k, zero)
+            store(activation, target + i, v)
 """,
 )
 

@@ -3,8 +3,9 @@
 Every function is right for all numbers there are: signed zeros, subnormals, infinities, NaN, and
 arguments whose result overflows or underflows. The errors, in units in the last place, are at most
 
-    1.1   exp, log, log1p, erf
-    2     tanh, sigmoid, softplus
+    1.1   exp, decay, log, log1p, erf
+    2     sigmoid, softplus
+    2.75  tanh
 
 and that of log_add(a, b) = log(e^a + e^b) is at most 2e-7 (1e-15) beside the result's own rounding,
 where multiply-adds are fused; `tests/lanes/test_math.py` keeps them. Without, exp and what is made
@@ -39,6 +40,7 @@ class Format:
     erf_near: q in erf(x) = x + x q(x^2), for |x| <= 1.
     erf_far: q in erf(x) = 1 - exp(-q(x)), from 1 to `erf_end`, where erf is 1.
     tanh_end: where |2 x| is larger, tanh is 1.
+    decay_end: exp(-x) is a normal number up to there.
     addend_end: from there on log(1 + exp(-x)) is nothing beside a number of the size of 1.
     addend_exp, addend_log: exp(r) = q(r) for |r| <= log(2) / 2, and q in log(1 + x) = x q(x) for x
       from 0 to 1, for an absolute error; none where exp and log themselves serve.
@@ -57,6 +59,7 @@ class Format:
     erf_far: Sequence[float]
     erf_end: float
     tanh_end: float
+    decay_end: float
     addend_end: float
     addend_exp: Sequence[float] = ()
     addend_log: Sequence[float] = ()
@@ -98,6 +101,7 @@ SINGLE = Format(
     ),
     erf_end=3.95,
     tanh_end=19.0,
+    decay_end=87.0,
     addend_end=18.0,
     addend_exp=(  # 2^-23.7
         1.0000001192092896,
@@ -187,6 +191,7 @@ DOUBLE = Format(
     ),
     erf_end=5.95,
     tanh_end=40.0,
+    decay_end=708.0,
     addend_end=40.0,
 )
 
@@ -321,7 +326,8 @@ def _exp(x: Value) -> Value:
     """For arguments below the overflow."""
     r, shifted = _reduced(x.at_least(x.format.smallest))
     half, rest = _halves(x, shifted)
-    return (_exp_minus_1(r) + 1.0) * _power(x, half) * _power(x, rest)
+    power = _power(x, half)
+    return fma(_exp_minus_1(r), power, power) * _power(x, rest)
 
 
 def _log_sum(k: Value, f: Value, low: Value | None = None) -> Value:
@@ -371,6 +377,13 @@ def _make_exp(x: Value) -> Value:
     return _exp(x.at_most(x.format.largest))
 
 
+def _make_decay(x: Value) -> Value:
+    end = -x.format.decay_end
+    r, shifted = _reduced(x.at_least(end))
+    power = _power(x, x.builder.sub(shifted.bits(), _magic(x).bits()))
+    return x.select(x.is_("<", end), 0.0, fma(_exp_minus_1(r), power, power))
+
+
 def _make_log(x: Value) -> Value:
     tiny = x.is_("<", 2.0 ** (1 - x.format.bias))
     lift = x.format.mantissa + 1
@@ -386,16 +399,15 @@ def _make_log1p(x: Value) -> Value:
 
 
 def _make_tanh(x: Value) -> Value:
-    """e / (e + 2) with e = exp(2 |x|) - 1, and what rounding took from the sum and the quotient."""
-    r, shifted = _reduced((abs(x) * 2.0).at_most(x.format.tanh_end))
+    """e / (e + 2) with e = exp(2 |x|) - 1."""
+    twice = (abs(x) * 2.0).at_most(x.format.tanh_end)
+    magic = _magic(x)
+    shifted = fma(LOG2_E, twice, magic)
+    # One part of log(2) does: where k is so large that its rounding counts, tanh is 1.
+    r = fma(-LOG_2, shifted - magic, twice)
     power = _scaled(x.of(1.0), shifted)
     e = fma(power, _exp_minus_1(r), power - 1.0)
-    below = e + 2.0
-    lost = e - (below - 2.0)
-    inverse = x.of(1.0) / below
-    y = e * inverse
-    left = fma(-y, lost, fma(-y, below, e))
-    return fma(left, inverse, y).with_sign_of(x)
+    return (e / (e + 2.0)).with_sign_of(x)
 
 
 def _make_sigmoid(x: Value) -> Value:
@@ -441,6 +453,7 @@ FUNCTIONS = {
     name: _intrinsic(name, make, doc)
     for name, make, doc in (
         ("exp", _make_exp, "e^x; infinite above 88.7 (709.8), 0 below -104 (-745.2)."),
+        ("decay", _make_decay, "e^x for x up to 0, quicker than exp; 0 below -87 (-708)."),
         ("log", _make_log, "Natural logarithm; -inf at 0, NaN below."),
         ("log1p", _make_log1p, "log(1 + x), accurate near 0; -inf at -1, NaN below."),
         ("tanh", _make_tanh, "Hyperbolic tangent."),

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.ir.instructions import Instruction
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -41,6 +42,14 @@ class MaskType(types.Type):
         super().__init__(name=f"mask{lanes}")
 
 
+class WholeType(types.Type):
+    """A whole number of 32 bits a lane; sums and products are modulo 2^32."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"whole{lanes}")
+
+
 def element_ir(lane: LaneType) -> ir.Type:
     return ir.FloatType() if lane.element == types.float32 else ir.DoubleType()
 
@@ -59,6 +68,12 @@ class LaneModel(models.PrimitiveModel):
 class MaskModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: MaskType) -> None:
         super().__init__(manager, fe_type, ir.VectorType(ir.IntType(1), fe_type.lanes))
+
+
+@register_model(WholeType)
+class WholeModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: WholeType) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(INT32, fe_type.lanes))
 
 
 ELEMENT: dict[str, Any] = {"float32": types.float32, "float64": types.float64}
@@ -211,11 +226,23 @@ floor = unary("floor", _intrinsic_call("floor"), "Largest integer not above.")
 round_even = unary("round_even", _intrinsic_call("rint"), "Nearest integer, ties to even.")
 
 
+def frozen(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same value, which LLVM keeps in a register of its own.
+
+    A choice between a number and what is to be overwritten would become a masked store, which some
+    processors take a hundred times as long for as for a plain one.
+    """
+    instruction = Instruction(builder.block, value.type, "freeze", (value,))
+    builder._insert(instruction)
+    return instruction
+
+
 def _extreme(predicate: str) -> Any:
     @intrinsic
     def function(typing: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.select(builder.fcmp_ordered(predicate, *args), *args)
+            found = builder.select(builder.fcmp_ordered(predicate, *args), *args)
+            return frozen(builder, found)
 
         return a(a, a), codegen
 
@@ -270,6 +297,9 @@ def _shuffled(doc: str, pick: Callable[[int], list[int]]) -> Any:
 
 evens = _shuffled("Every second number, from the first on.", lambda n: list(range(0, 2 * n, 2)))
 odds = _shuffled("Every second number, from the second on.", lambda n: list(range(1, 2 * n, 2)))
+backwards = _shuffled(
+    "The first vector's numbers, the last one first.", lambda n: list(reversed(range(n)))
+)
 zip_low = _shuffled(
     "The first half of a0, b0, a1, b1, ...", lambda n: [k // 2 + k % 2 * n for k in range(n)]
 )
@@ -429,6 +459,56 @@ _register_mask(operator.and_, lambda b, x, y: b.and_(x, y))
 _register_mask(operator.or_, lambda b, x, y: b.or_(x, y))
 
 
+# ---------------------------------------------------------------- whole numbers
+
+
+@intrinsic
+def whole(typing: Any, x: Any) -> Any:
+    """The numbers of a lane vector, from 0 to 2^31 and without fractions, as whole numbers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fptosi(args[0], ir.VectorType(INT32, x.lanes))
+
+    return WholeType(x.lanes)(x), codegen
+
+
+def _make_numbers(lane: LaneType) -> Any:
+    @intrinsic
+    def numbers(typing: Any, h: Any) -> Any:
+        """Whole numbers below 2^31 as a lane vector."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.sitofp(args[0], vector_ir(lane))
+
+        return lane(h), codegen
+
+    return numbers
+
+
+def _register_whole(symbol: Any, make: Callable[[Any, Any, Any], Any]) -> None:
+    @infer_global(symbol)
+    class Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], WholeType):
+                other = types.unliteral(args[1])
+                if isinstance(other, WholeType | types.Integer):
+                    return signature(args[0], args[0], other)
+            return None
+
+    @lower_builtin(symbol, WholeType, WholeType)
+    @lower_builtin(symbol, WholeType, types.Integer)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        one, other = args
+        if isinstance(sig.args[1], types.Integer):
+            other = splat(builder, builder.trunc(other, INT32), one.type)
+        return make(builder, one, other)
+
+
+_register_whole(operator.xor, lambda b, x, y: b.xor(x, y))
+_register_whole(operator.mul, lambda b, x, y: b.mul(x, y))
+_register_whole(operator.rshift, lambda b, x, y: b.lshr(x, y))
+
+
 # ---------------------------------------------------------------- raw addresses and calls
 
 
@@ -463,6 +543,16 @@ def integers(typing: Any, integer: Any) -> Any:
         return builder.inttoptr(args[0], INT64.as_pointer())
 
     return INT64_POINTER(types.int64), codegen
+
+
+@intrinsic
+def halves(typing: Any, integer: Any) -> Any:
+    """A 64-bit integer as a pointer to 32-bit integers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], INT32.as_pointer())
+
+    return types.CPointer(types.int32)(types.int64), codegen
 
 
 @intrinsic
@@ -585,6 +675,9 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "sum_lanes": sum_lanes,
         "evens": evens,
         "odds": odds,
+        "backwards": backwards,
+        "whole": whole,
+        "numbers": _make_numbers(lane),
         "zip_low": zip_low,
         "zip_high": zip_high,
         "transpose": _make_transpose(lane),
@@ -592,6 +685,7 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "addressed": addressed,
         "address": _make_address(lane),
         "integers": integers,
+        "halves": halves,
         "words": words,
         "load_acquire": load_acquire,
         "store_release": store_release,

@@ -22,7 +22,7 @@ from tiedgraph.ops.rules import (
     hidden,
     setting,
 )
-from tiedgraph.ops.walk import EXTRA, PUT, nest, walk
+from tiedgraph.ops.walk import EXTRA, FIRST, PUT, Nest, Walk, walk
 
 Samples = Sequence[Array]
 
@@ -118,37 +118,33 @@ def _backward(
 # for the first of them the count.
 _C = "c = o // LANES"
 
-SUMS_KERNEL = Kernel(
+SUMS = Nest(
     "batch_sums",
-    nest(
-        [
-            f"statistics, channels = operand[{EXTRA}], operand[{EXTRA} + 1]",
-            "real = load(activation, z) > 0.0",
-            "if o == 0:",
-            "    gradient[statistics + channels] += sum_lanes(select(real, steps, zero))",
-            "s = zero",
-        ],
-        ["s = s + select(valid, load(activation, x + at), zero)"],
-        [_C, "gradient[statistics + c] += sum_lanes(select(real, s, zero))"],
+    (
+        f"statistics, channels = operand[{EXTRA}], operand[{EXTRA} + 1]",
+        "real = load(activation, z) > 0.0",
+        "if o == 0:",
+        "    gradient[statistics + channels] += sum_lanes(select(real, steps, zero))",
+        "s = zero",
     ),
+    ("s = s + select(valid, load(activation, x + at), zero)",),
+    (_C, "gradient[statistics + c] += sum_lanes(select(real, s, zero))"),
 )
 
-SQUARES_KERNEL = Kernel(
+SQUARES = Nest(
     "batch_squares",
-    nest(
-        [
-            f"statistics, means = operand[{EXTRA}], operand[{EXTRA} + 1]",
-            "real = load(activation, z) > 0.0",
-            _C,
-            "mean = broadcast(parameter[means + c])",
-            "s = zero",
-        ],
-        [
-            "v = load(activation, x + at) - mean",
-            "s = s + select(valid, v * v, zero)",
-        ],
-        ["gradient[statistics + c] += sum_lanes(select(real, s, zero))"],
+    (
+        f"statistics, means = operand[{EXTRA}], operand[{EXTRA} + 1]",
+        "real = load(activation, z) > 0.0",
+        _C,
+        "mean = broadcast(parameter[means + c])",
+        "s = zero",
     ),
+    (
+        "v = load(activation, x + at) - mean",
+        "s = s + select(valid, v * v, zero)",
+    ),
+    ("gradient[statistics + c] += sum_lanes(select(real, s, zero))",),
 )
 
 # Once for the batch: sums become means.
@@ -179,7 +175,7 @@ RUNNING = Kernel(
 )
 
 # Places of mean, variance, gain and bias, each with its stride, and epsilon.
-_PLACES = [
+_PLACES = (
     f"means, ms = operand[{EXTRA}], operand[{EXTRA} + 1]",
     f"variances, vs = operand[{EXTRA} + 2], operand[{EXTRA} + 3]",
     f"gains, gs = operand[{EXTRA} + 4], operand[{EXTRA} + 5]",
@@ -189,79 +185,77 @@ _PLACES = [
     "mean = broadcast(parameter[means + c * ms])",
     "inverse = 1.0 / sqrt(broadcast(parameter[variances + c * vs]) + epsilon)",
     "gain = broadcast(parameter[gains + c * gs])",
-]
+)
 
-NORMALISE_KERNEL = Kernel(
+NORMALISE = Nest(
     "batch_normalise",
-    nest(
-        [*_PLACES, "shift = broadcast(parameter[biases + c * bs])"],
-        [
-            "v = (load(activation, x + at) - mean) * inverse",
-            "v = fma(gain, v, shift)",
-            "store(activation, y + at, v)",
-        ],
-        [],
+    (*_PLACES, "shift = broadcast(parameter[biases + c * bs])"),
+    (
+        "v = (load(activation, x + at) - mean) * inverse",
+        "v = fma(gain, v, shift)",
+        "store(activation, y + at, v)",
     ),
 )
 
 # Gradients of bias and gain, into the statistics where there are any and the parameters' where
 # these are trained (else their places are -1). Invalid steps have gradient 0.
-GRADIENT_SUMS = Kernel(
+GRADIENT_SUMS = Nest(
     "batch_gradient_sums",
-    nest(
-        [
-            *_PLACES,
-            f"statistics, channels = operand[{EXTRA} + 9], operand[{EXTRA} + 10]",
-            f"gain_wanted, bias_wanted = operand[{EXTRA} + 11], operand[{EXTRA} + 12]",
-            "a, b = zero, zero",
-        ],
-        [
-            "d = select(valid, load(activation, y + at), zero)",
-            "a = a + d",
-            "b = fma(d, (load(activation, x + at) - mean) * inverse, b)",
-        ],
-        [
-            "total, along = sum_lanes(a), sum_lanes(b)",
-            "if statistics >= 0:",
-            "    gradient[statistics + c] += total",
-            "    gradient[statistics + channels + c] += along",
-            "if gain_wanted:",
-            "    gradient[gains + c * gs] += along",
-            "if bias_wanted:",
-            "    gradient[biases + c * bs] += total",
-        ],
+    (
+        *_PLACES,
+        f"statistics, channels = operand[{EXTRA} + 9], operand[{EXTRA} + 10]",
+        f"gain_wanted, bias_wanted = operand[{EXTRA} + 11], operand[{EXTRA} + 12]",
+        "a, b = zero, zero",
+    ),
+    (
+        "d = select(valid, load(activation, y + at), zero)",
+        "a = a + d",
+        "b = fma(d, (load(activation, x + at) - mean) * inverse, b)",
+    ),
+    (
+        "total, along = sum_lanes(a), sum_lanes(b)",
+        "if statistics >= 0:",
+        "    gradient[statistics + c] += total",
+        "    gradient[statistics + channels + c] += along",
+        "if gain_wanted:",
+        "    gradient[gains + c * gs] += along",
+        "if bias_wanted:",
+        "    gradient[biases + c * bs] += total",
     ),
 )
 
 # dx = g / s (dy - mean of dy - xhat mean of dy xhat), the means only with batch statistics;
 # zero at steps and samples that were not counted.
-INPUT_GRADIENT = Kernel(
+INPUT_GRADIENT = Nest(
     "batch_input_gradient",
-    nest(
-        [
-            *_PLACES,
-            f"statistics, channels = operand[{EXTRA} + 9], operand[{EXTRA} + 10]",
-            f"counted = operand[{EXTRA} + 11]",
-            "real = load(activation, z) > 0.0",
-            "total, along = zero, zero",
-            "if statistics >= 0:",
-            "    n = broadcast(parameter[counted])",
-            "    total = broadcast(parameter[statistics + c]) / n",
-            "    along = broadcast(parameter[statistics + channels + c]) / n",
-        ],
-        [
-            "v = (load(activation, x + at) - mean) * inverse",
-            "v = (load(activation, y + at) - total - v * along) * inverse * gain",
-            "v = select(valid & real, v, zero)",
-            *PUT,
-        ],
-        [],
+    (
+        *_PLACES,
+        f"statistics, channels = operand[{EXTRA} + 9], operand[{EXTRA} + 10]",
+        f"counted = operand[{EXTRA} + 11]",
+        "real = load(activation, z) > 0.0",
+        "total, along = zero, zero",
+        "if statistics >= 0:",
+        "    n = broadcast(parameter[counted])",
+        "    total = broadcast(parameter[statistics + c]) / n",
+        "    along = broadcast(parameter[statistics + channels + c]) / n",
+    ),
+    (
+        "v = (load(activation, x + at) - mean) * inverse",
+        "v = (load(activation, y + at) - total - v * along) * inverse * gain",
+        "v = select(valid & real, v, zero)",
+        *PUT,
     ),
 )
 
 
-def _loops(emitter: Emitter, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return walk(emitter, shape, range(1, len(shape)), emitter.attrs.timed, 2).operands
+def _loops(emitter: Emitter, shape: tuple[int, ...]) -> Walk:
+    return walk(emitter, shape, range(1, len(shape)), emitter.attrs.timed, 2)
+
+
+def _call(emitter: Emitter, nest: Nest, loops: Walk, places: tuple[int, ...], *rest: int) -> None:
+    """One row; places: of x, y, z, target, and whether to add."""
+    missing = (0,) * (FIRST - len(places))
+    emitter.call(nest.kernel(loops), *places, *missing, *loops.operands, *rest)
 
 
 def _places(emitter: Emitter) -> tuple[int, ...]:
@@ -286,10 +280,10 @@ def _emit(emitter: Emitter) -> None:
         mean = emitter.statistic("mean", channels + 1)
         variance = emitter.statistic("variance", channels)
         count = mean + channels
-        emitter.call(SUMS_KERNEL, x.offset, 0, weight, 0, 0, 0, *loops, mean, channels)
+        _call(emitter, SUMS, loops, (x.offset, 0, weight), mean, channels)
         emitter.sum_statistic("mean", channels + 1)
         emitter.call(DIVIDE, mean, count, channels, once=True)
-        emitter.call(SQUARES_KERNEL, x.offset, 0, weight, 0, 0, 0, *loops, variance, mean)
+        _call(emitter, SQUARES, loops, (x.offset, 0, weight), variance, mean)
         emitter.sum_statistic("variance", channels)
         emitter.call(DIVIDE, variance, count, channels, once=True)
         for i, batch in ((MEAN, mean), (VARIANCE, variance)):
@@ -298,7 +292,7 @@ def _emit(emitter: Emitter) -> None:
                 RUNNING, running.offset, running.strides[0], batch, count, channels,
                 int(i == VARIANCE), bits(attrs.momentum), once=True, update=True,
             )  # fmt: skip
-    emitter.call(NORMALISE_KERNEL, x.offset, y.offset, 0, 0, 0, 0, *loops, *_places(emitter))
+    _call(emitter, NORMALISE, loops, (x.offset, y.offset), *_places(emitter))
 
 
 def _emit_backward(emitter: Emitter) -> None:
@@ -310,20 +304,16 @@ def _emit_backward(emitter: Emitter) -> None:
     if attrs.training and wanted is not None:
         sums = emitter.statistic("gradients", 2 * channels)
     if sums >= 0 or gain or bias:
-        emitter.call(
-            GRADIENT_SUMS, x.offset, grad.offset, 0, 0, 0, 0, *loops, *places,
-            sums, channels, int(gain), int(bias),
-        )  # fmt: skip
+        given = (x.offset, grad.offset)
+        _call(emitter, GRADIENT_SUMS, loops, given, *places, sums, channels, int(gain), int(bias))
     if wanted is None:
         return
     if sums >= 0:
         emitter.sum_statistic("gradients", 2 * channels)
     into, add = wanted
     counted = emitter.statistic("mean", channels + 1) + channels if attrs.training else 0
-    emitter.call(
-        INPUT_GRADIENT, x.offset, grad.offset, emitter.input(1).offset, into.offset, int(add), 0,
-        *loops, *places, sums, channels, counted,
-    )  # fmt: skip
+    read = (x.offset, grad.offset, emitter.input(1).offset, into.offset, int(add))
+    _call(emitter, INPUT_GRADIENT, loops, read, *places, sums, channels, counted)
 
 
 BATCH_NORM = Op(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from tiedgraph.ir.types import Type, elements, shape_text
-from tiedgraph.ops.rules import Array, Emitter, Op, OpError
+from tiedgraph.ops.columns import Columns, room
+from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, OpError
 from tiedgraph.ops.steps import (
+    BACKWARD,
+    BUFFERS,
     ONE_NUMBER,
     Steps,
     after_first_axis,
@@ -17,8 +22,7 @@ from tiedgraph.ops.steps import (
     scalar,
     settle_with,
     share,
-    slope_kernel,
-    sum_kernel,
+    valid_steps,
     weights_with,
 )
 
@@ -92,105 +96,137 @@ def _cross_entropy_backward(
     return found, []
 
 
-_MOST = """\
-        at = x0 + p * LANES
-        most = load(activation, at)
-        for c in range(1, channels):
-            most = maximum(most, load(activation, at + c * stride))
-        sum = zero
-"""
+# Kept are the exponentials of all logits less the largest, and for each position 1 / their sum and
+# the logarithm of the sum of the logits' own.
+_HEAD = [
+    *textwrap.dedent(BUFFERS).splitlines(),
+    "outer, steps, inner, waiting = 1, channels, count, spare",
+    "inverses = kept + steps * stride",
+    "sums = inverses + stride",
+]
+_BACKWARD_HEAD = [*_HEAD, *textwrap.dedent(BACKWARD).splitlines()]
+_PUT = [
+    "if add:",
+    "    v = v + load(activation, target + at)",
+    "store(activation, target + at, v)",
+]
 
-CROSS_ENTROPY_KERNEL = sum_kernel(
-    "cross_entropy",
-    f"""{_MOST}        label = load(activation, x1 + p * LANES)
-        own = zero
-        for c in range(channels):
-            v = load(activation, at + c * stride)
-            sum = sum + exp(v - most)
-            own = select(label == c, v, own)
-        v = (most - own) + log(sum)
-""",
-)
 
-_EXPONENTIALS = f"""\
-{_MOST}        for c in range(channels):
-            v = exp(load(activation, at + c * stride) - most)
-            store(activation, spare + c * LANES, v)
-            sum = sum + v
-"""
+@lru_cache
+def cross_entropy_kernel(soft: bool, single: bool) -> Kernel:
+    """The loss: the sum over positions of log(sum of exp(x)) - x of the label."""
+    text = Columns(single)
+    names = ["best", "total", "own", "whole"] if soft else ["best", "total", "own"]
+    start = ["best, total = load(activation, x0 + at), zero", "own, whole = zero, zero"]
+    text.once(start, made=names)
+    largest = ["v = load(activation, x0 + at)", "best = maximum(best, v)"]
+    text.along(largest, carried=["best"], first=1)
+    text.along(
+        [
+            "x = load(activation, x0 + at)",
+            "v = decay(x - best)",
+            "store(activation, kept + at, v)",
+            "total = total + v",
+            *(
+                [
+                    "t = load(activation, x1 + at)",
+                    "own = fma(t, x - best, own)",
+                    "whole = whole + t",
+                ]
+                if soft
+                else ["own = own + select(load(activation, x1 + place) == k, x, zero)"]
+            ),
+        ],
+        read=["best"],
+        carried=names[1:],
+    )
+    text.once(
+        [
+            "p = place // LANES",
+            "store(activation, inverses + place, 1.0 / total)",
+            "total = log(total)",
+            "store(activation, sums + place, best + total)",
+            "v = whole * total - own" if soft else "v = (best - own) + total",
+            *valid_steps("v"),
+            "losses = losses + v",
+        ],
+        read=names,
+    )
+    source = text.source([*_HEAD, "losses = zero"], ["store(activation, result, losses * share)"])
+    return Kernel("cross_entropy_soft" if soft else "cross_entropy", source)
 
-CROSS_ENTROPY_SLOPE_KERNEL = slope_kernel(
-    "cross_entropy",
-    f"""{_EXPONENTIALS}        label = load(activation, x1 + p * LANES)
-        scale = w / sum
-        for c in range(channels):
-            v = scale * load(activation, spare + c * LANES) - select(label == c, w, zero)
-            at = target + p * LANES + c * stride
-            if add:
-                v = v + load(activation, at)
-            store(activation, at, v)
-""",
-)
 
-SOFT_KERNEL = sum_kernel(
-    "cross_entropy_soft",
-    f"""{_MOST}        for c in range(channels):
-            sum = sum + exp(load(activation, at + c * stride) - most)
-        sum = most + log(sum)
-        v = zero
-        for c in range(channels):
-            t = load(activation, x1 + p * LANES + c * stride)
-            v = fma(t, sum - load(activation, at + c * stride), v)
-""",
-)
+@lru_cache
+def logit_gradient(soft: bool, single: bool) -> Kernel:
+    """softmax(x) less the label, by weight; times the sum of a soft one."""
+    text = Columns(single)
+    if soft:
+        text.once(["scale = zero"], made=["scale"])
+        text.along(["scale = scale + load(activation, x1 + at)"], carried=["scale"])
+    text.once(
+        [
+            "p, w = place // LANES, share",
+            *valid_steps("w"),
+            f"{'scale = scale * w' if soft else 'scale = w'}",
+            "scale = scale * load(activation, inverses + place)",
+        ],
+        read=["scale"] if soft else [],
+        made=["scale", "w"],
+    )
+    taken = (
+        "w * load(activation, x1 + at)"
+        if soft
+        else "select(load(activation, x1 + place) == k, w, zero)"
+    )
+    text.along([f"v = scale * load(activation, kept + at) - {taken}", *_PUT], read=["scale", "w"])
+    name = "cross_entropy_soft_backward" if soft else "cross_entropy_backward"
+    return Kernel(name, text.source(_BACKWARD_HEAD))
 
-SOFT_SLOPE_KERNEL = slope_kernel(
-    "cross_entropy_soft",
-    f"""{_EXPONENTIALS}        whole = zero
-        for c in range(channels):
-            whole = whole + load(activation, x1 + p * LANES + c * stride)
-        scale = w * whole / sum
-        for c in range(channels):
-            v = scale * load(activation, spare + c * LANES)
-            v = v - w * load(activation, x1 + p * LANES + c * stride)
-            at = target + p * LANES + c * stride
-            if add:
-                v = v + load(activation, at)
-            store(activation, at, v)
-""",
-)
 
-SOFT_TARGET_KERNEL = slope_kernel(
-    "cross_entropy_target",
-    f"""{_MOST}        for c in range(channels):
-            sum = sum + exp(load(activation, at + c * stride) - most)
-        sum = most + log(sum)
-        for c in range(channels):
-            v = w * (sum - load(activation, at + c * stride))
-            goal = target + p * LANES + c * stride
-            if add:
-                v = v + load(activation, goal)
-            store(activation, goal, v)
-""",
-)
+@lru_cache
+def target_gradient(single: bool) -> Kernel:
+    """log(sum of exp(x)) - x, by weight."""
+    text = Columns(single)
+    text.once(
+        [
+            "p, w = place // LANES, share",
+            *valid_steps("w"),
+            "total = load(activation, sums + place)",
+        ],
+        made=["w", "total"],
+    )
+    text.along(["v = w * (total - load(activation, x0 + at))", *_PUT], read=["w", "total"])
+    return Kernel("cross_entropy_target", text.source(_BACKWARD_HEAD))
 
 
 def _is_soft(emitter: Emitter) -> bool:
     return len(emitter.input(1).shape) == len(emitter.input(0).shape)
 
 
+def _keeps(attrs: Steps, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return elements(inputs[0]) + 2 * elements(inputs[0][1:])
+
+
 def _emit_cross_entropy(emitter: Emitter) -> None:
     classes, *positions = emitter.input(0).shape
-    kernel = SOFT_KERNEL if _is_soft(emitter) else CROSS_ENTROPY_KERNEL
-    call(emitter, kernel, emitter.output().offset, 2, positions, channels=classes)
+    count = elements(positions)
+    call(
+        emitter,
+        cross_entropy_kernel(_is_soft(emitter), count == 1),
+        emitter.output().offset,
+        2,
+        positions,
+        channels=classes,
+        spare=room(emitter, count),
+        kept=emitter.kept().offset,
+    )
 
 
 def _emit_cross_entropy_backward(emitter: Emitter) -> None:
     classes, *positions = emitter.input(0).shape
-    soft = _is_soft(emitter)
-    spare = emitter.scratch(classes).offset
-    by_logits = SOFT_SLOPE_KERNEL if soft else CROSS_ENTROPY_SLOPE_KERNEL
-    for side, kernel in enumerate((by_logits, SOFT_TARGET_KERNEL)[: 1 + soft]):
+    soft, count = _is_soft(emitter), elements(positions)
+    kernels = (logit_gradient(soft, count == 1), target_gradient(count == 1))
+    for side, kernel in enumerate(kernels[: 1 + soft]):
         wanted = emitter.grad_input(side)
         if wanted is not None:
             call(
@@ -202,7 +238,8 @@ def _emit_cross_entropy_backward(emitter: Emitter) -> None:
                 channels=classes,
                 target=wanted[0].offset,
                 add=wanted[1],
-                spare=spare,
+                spare=room(emitter, count),
+                kept=emitter.kept().offset,
             )
 
 
@@ -227,4 +264,5 @@ CROSS_ENTROPY = Op(
     emit=_emit_cross_entropy,
     emit_backward=_emit_cross_entropy_backward,
     flops=lambda attrs, inputs, output: 4 * elements(inputs[0]),
+    keeps=_keeps,
 )

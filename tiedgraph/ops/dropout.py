@@ -102,45 +102,43 @@ def _backward(
 # ---------------------------------------------------------------- kernels
 
 
+# `h` is a vector of whole numbers of 32 bits.
+_MIX = (
+    "h = h ^ (h >> 16)",
+    f"h = h * {0x21F0AAAD}",
+    "h = h ^ (h >> 15)",
+    f"h = h * {0x735A2D97}",
+    "h = h ^ (h >> 15)",
+)
+
+
 def _text() -> str:
-    mix = [
-        "h = h ^ (h >> 16)",
-        f"h = (h * {0x21F0AAAD}) & {_WORD - 1}",
-        "h = h ^ (h >> 15)",
-        f"h = (h * {0x735A2D97}) & {_WORD - 1}",
-        "h = h ^ (h >> 15)",
-    ]
     text = [
-        "x, y, key, mixed = operand[0], operand[1], operand[2], operand[3]",
-        "threshold, add, scale = operand[4], operand[5], number(operand, 6)",
-        "for lane in range(LANES):",
-        "    h = int(activation[key + lane])",
-        *(f"    {line}" for line in mix),
-        # Halves of the hash stand in two numbers, which hold 16 bits without loss.
-        "    activation[mixed + lane] = h >> 16",
-        f"    activation[mixed + LANES + lane] = h & {2**16 - 1}",
-        "at = 0",
+        "x, y, key, add = operand[0], operand[1], operand[2], operand[3]",
+        "threshold, scale = broadcast(operand[4]), broadcast(number(operand, 5))",
+        "zero = broadcast(0.0)",
+        "h = whole(load(activation, key))",
+        *_MIX,
+        "start = h",
     ]
     for k in range(RANK):
-        text.append(f"n{k}, p{k} = operand[{7 + 2 * k}], operand[{8 + 2 * k}]")
+        text.append(f"n{k}, p{k} = operand[{6 + 2 * k}], operand[{7 + 2 * k}]")
     indent, place = "", "0"
     for k in range(RANK):
         text.append(f"{indent}for i{k} in range(n{k}):")
         indent += "    "
-        text.append(f"{indent}q{k} = ({place} + i{k} * p{k}) & {_WORD - 1}")
+        text.append(f"{indent}q{k} = {place} + i{k} * p{k}")
         place = f"q{k}"
     text += [
-        f"{indent}for lane in range(LANES):",
-        f"{indent}    start = int(activation[mixed + lane]) << 16",
-        f"{indent}    h = {place} ^ (start | int(activation[mixed + LANES + lane]))",
-        *(f"{indent}    {line}" for line in mix),
-        f"{indent}    v = activation[x + at + lane] * scale",
-        f"{indent}    if h >> {32 - RESOLUTION} < threshold:",
-        f"{indent}        v = 0.0",
-        f"{indent}    if add:",
-        f"{indent}        v += activation[y + at + lane]",
-        f"{indent}    activation[y + at + lane] = v",
-        f"{indent}at += LANES",
+        f"{indent}h = start ^ {place}",
+        *(f"{indent}{line}" for line in _MIX),
+        f"{indent}kept = numbers(h >> {32 - RESOLUTION}) >= threshold",
+        f"{indent}v = select(kept, load(activation, x) * scale, zero)",
+        f"{indent}if add:",
+        f"{indent}    v = v + load(activation, y)",
+        f"{indent}store(activation, y, v)",
+        f"{indent}x += LANES",
+        f"{indent}y += LANES",
     ]
     head = "def kernel(activation, parameter, gradient, operand):\n"
     return head + "".join(f"    {line}\n" for line in text)
@@ -150,20 +148,28 @@ def _text() -> str:
 DROPOUT_KERNEL = Kernel("dropout", _text())
 
 
+def _axes(shape: tuple[int, ...], places: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Extents and places of the loops; axes whose places follow one another are one."""
+    axes: list[tuple[int, int]] = []
+    for size, step in zip(shape, places, strict=True):
+        if axes and axes[-1][1] == size * step:
+            axes[-1] = (axes[-1][0] * size, step)
+        else:
+            axes.append((size, step))
+    return [(1, 0)] * (RANK - len(axes)) + axes
+
+
 def _row(emitter: Emitter, x: int, y: int, shape: tuple[int, ...], add: bool) -> None:
     attrs = emitter.attrs
-    missing = RANK - len(shape)
-    axes = [*[(1, 0)] * missing, *zip(shape, attrs.places, strict=True)]
     emitter.call(
         DROPOUT_KERNEL,
         x,
         y,
         emitter.input(1).offset,
-        emitter.scratch(2).offset,
-        _threshold(attrs) if attrs.active else 0,
         int(add),
+        _threshold(attrs) if attrs.active else 0,
         bits(1.0 / (1.0 - attrs.rate) if attrs.active else 1.0),
-        *(number for axis in axes for number in axis),
+        *(number for axis in _axes(shape, attrs.places) for number in axis),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import fixed
+from tiedgraph.ops.columns import EXTRA, SIZES, Columns, columns
 from tiedgraph.ops.linear import add_sums
 from tiedgraph.ops.pointwise import apply
 from tiedgraph.ops.rules import (
@@ -233,115 +234,125 @@ def _norm_backward(
     return [inner / deviation], [sum_by_channel(grad * standard), sum_by_channel(grad)]
 
 
-# Mean and 1 / deviation over the channels of the numbers at one position.
-_STATISTICS = """
-        place = i * LANES
-        mean = zero
-        for c in range(channels):
-            mean = mean + load(activation, x + place + c * step)
-        mean = mean / count
-        square = zero
-        for c in range(channels):
-            v = load(activation, x + place + c * step) - mean
-            square = fma(v, v, square)
-        inverse = 1.0 / sqrt(square / count + epsilon)
-"""
+# Kept are the mean of each position, and 1 / deviation.
+_HEAD = [
+    *SIZES,
+    f"x, y, kept = operand[{EXTRA}], operand[{EXTRA + 1}], operand[{EXTRA + 2}]",
+    f"g, gs = operand[{EXTRA + 3}], operand[{EXTRA + 4}]",
+    f"b, bs = operand[{EXTRA + 5}], operand[{EXTRA + 6}]",
+    "inverses = kept + outer * inner * LANES",
+    "each = broadcast(1.0 / steps)",
+]
 
-_NORM_HEAD = """def kernel(activation, parameter, gradient, operand):
-    x, y, g, b = operand[0], operand[1], operand[2], operand[3]
-    channels, inner, gs, bs = operand[4], operand[5], operand[6], operand[7]
-    epsilon = broadcast(number(operand, 8))
-    given, add = operand[9], operand[10]
-    zero = broadcast(0.0)
-    count = broadcast(channels)
-    step = inner * LANES
-    for i in range(inner):
-"""
 
-LAYER_NORM_KERNEL = Kernel(
-    "layer_norm",
-    f"""{_NORM_HEAD}{_STATISTICS}
-        for c in range(channels):
-            at = place + c * step
-            v = (load(activation, x + at) - mean) * inverse
-            gain, shift = broadcast(parameter[g + c * gs]), broadcast(parameter[b + c * bs])
-            store(activation, y + at, fma(gain, v, shift))
-""",
-)
+@lru_cache
+def layer_norm_kernel(single: bool) -> Kernel:
+    """y = g[c] (x - mean) / deviation + b[c], with both over the channels of a position."""
+    text = Columns(single)
+    text.once(["mean = zero"], made=["mean"])
+    text.along(["mean = mean + load(activation, x + at)"], carried=["mean"])
+    text.once(["mean, square = mean * each, zero"], read=["mean"], made=["mean", "square"])
+    text.along(
+        ["v = load(activation, x + at) - mean", "square = fma(v, v, square)"],
+        read=["mean"],
+        carried=["square"],
+    )
+    text.once(
+        [
+            "inverse = 1.0 / sqrt(fma(square, each, epsilon))",
+            "store(activation, kept + place, mean)",
+            "store(activation, inverses + place, inverse)",
+        ],
+        read=["mean", "square"],
+        made=["inverse"],
+    )
+    text.along(
+        [
+            "v = (load(activation, x + at) - mean) * inverse",
+            "store(activation, y + at, fma(gain, v, shift))",
+        ],
+        read=["mean", "inverse"],
+        before=[
+            "gain = broadcast(parameter[g + k * gs])",
+            "shift = broadcast(parameter[b + k * bs])",
+        ],
+    )
+    head = [*_HEAD, f"epsilon = broadcast(number(operand, {EXTRA + 7}))"]
+    return Kernel("layer_norm", text.source(head))
 
-# y is where the gradient goes; behind `b` the standardised numbers are left for that of the gain.
-LAYER_NORM_BACKWARD = Kernel(
-    "layer_norm_backward",
-    f"""{_NORM_HEAD}{_STATISTICS}
-        total = zero
-        along = zero
-        for c in range(channels):
-            at = place + c * step
-            v = (load(activation, x + at) - mean) * inverse
-            d = broadcast(parameter[g + c * gs]) * load(activation, given + at)
-            total = total + d
-            along = fma(d, v, along)
-            store(activation, b + at, v)
-        total = total / count
-        along = along / count
-        if add >= 0:
-            for c in range(channels):
-                at = place + c * step
-                d = broadcast(parameter[g + c * gs]) * load(activation, given + at)
-                v = load(activation, b + at)
-                d = (d - total - v * along) * inverse
-                if add:
-                    d = d + load(activation, y + at)
-                store(activation, y + at, d)
-""",
-)
+
+@lru_cache
+def layer_norm_backward_kernel(single: bool) -> Kernel:
+    """Gradients of gain and bias where `trained` says so, and behind `y` that of the input."""
+    text = Columns(single)
+    text.once(
+        [
+            "mean, inverse = load(activation, kept + place), load(activation, inverses + place)",
+            "total, across = zero, zero",
+        ],
+        made=["mean", "inverse", "total", "across"],
+    )
+    standard = "v = (load(activation, x + at) - mean) * inverse"
+    text.along(
+        [
+            standard,
+            "d = load(activation, given + at)",
+            "of_gain, of_bias = fma(d, v, of_gain), of_bias + d",
+            "d = d * gain",
+            "total, across = total + d, fma(d, v, across)",
+        ],
+        read=["mean", "inverse"],
+        carried=["total", "across"],
+        before=["gain = broadcast(parameter[g + k * gs])", "of_gain, of_bias = zero, zero"],
+        after=[
+            "if trained & 1:",
+            "    gradient[g + k * gs] += sum_lanes(of_gain)",
+            "if trained & 2:",
+            "    gradient[b + k * bs] += sum_lanes(of_bias)",
+        ],
+    )
+    text.along(
+        [
+            standard,
+            "d = gain * load(activation, given + at)",
+            "d = (d - total * each - v * (across * each)) * inverse",
+            "if add:",
+            "    d = d + load(activation, y + at)",
+            "store(activation, y + at, d)",
+        ],
+        read=["mean", "inverse", "total", "across"],
+        before=["gain = broadcast(parameter[g + k * gs])"],
+    )
+    more = [f"given, add, trained = {', '.join(f'operand[{EXTRA + i}]' for i in (7, 8, 9))}"]
+    return Kernel("layer_norm_backward", text.source([*_HEAD, *more]))
+
+
+def _norm_places(emitter: Emitter, y: int) -> tuple[int, ...]:
+    """The operands of `_HEAD`."""
+    x, gain, bias = emitter.input(0), emitter.param(0), emitter.param(1)
+    loops = columns(emitter, 1, *_planes(x))
+    rest = (gain.offset, gain.strides[0], bias.offset, bias.strides[0])
+    return (*loops, x.offset, y, emitter.kept().offset, *rest)
 
 
 def _emit_norm(emitter: Emitter) -> None:
-    x, gain, bias = emitter.input(0), emitter.param(0), emitter.param(1)
-    emitter.call(
-        LAYER_NORM_KERNEL,
-        x.offset,
-        emitter.output().offset,
-        gain.offset,
-        bias.offset,
-        *_planes(x),
-        gain.strides[0],
-        bias.strides[0],
-        bits(emitter.attrs.epsilon),
-        0,
-        0,
-    )
+    _, inner = _planes(emitter.input(0))
+    places = _norm_places(emitter, emitter.output().offset)
+    emitter.call(layer_norm_kernel(inner == 1), *places, bits(emitter.attrs.epsilon))
 
 
 def _emit_norm_backward(emitter: Emitter) -> None:
-    x, grad, gain, bias = (
-        emitter.input(0),
-        emitter.grad_output(),
-        emitter.param(0),
-        emitter.param(1),
-    )
-    standard = emitter.scratch(x.elements)
-    wanted = emitter.grad_input(0)
+    _, inner = _planes(emitter.input(0))
+    trained = emitter.param(0).trainable + 2 * emitter.param(1).trainable
+    # Where nobody needs the gradient of the input it goes to scratch memory.
+    into, add = emitter.grad_input(0) or (emitter.scratch(emitter.input(0).elements), False)
     emitter.call(
-        LAYER_NORM_BACKWARD,
-        x.offset,
-        wanted[0].offset if wanted else 0,
-        gain.offset,
-        standard.offset,
-        *_planes(x),
-        gain.strides[0],
-        0,
-        bits(emitter.attrs.epsilon),
-        grad.offset,
-        int(wanted[1]) if wanted else -1,
+        layer_norm_backward_kernel(inner == 1),
+        *_norm_places(emitter, into.offset),
+        emitter.grad_output().offset,
+        int(add),
+        trained,
     )
-    if gain.trainable:
-        emitter.call(
-            PRODUCT_SUMS, grad.offset, standard.offset, gain.offset, *_planes(x), gain.strides[0]
-        )
-    if bias.trainable:
-        _add_bias(emitter, grad, bias)
 
 
 LAYER_NORM = Op(
@@ -364,6 +375,7 @@ LAYER_NORM = Op(
     emit=_emit_norm,
     emit_backward=_emit_norm_backward,
     flops=lambda attrs, inputs, output: 8 * elements(output),
+    keeps=lambda attrs, inputs, output: 2 * elements(output[1:]),
 )
 
 NORMALISING: tuple[Op, ...] = (SCALE, LAYER_NORM)

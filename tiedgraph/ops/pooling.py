@@ -433,10 +433,30 @@ _POOL_LOOPS = """    x, y = operand[0], operand[1]
     plane, row = operand[9], operand[10]
 """
 
-# The largest of each window; NaN wins, as in NumPy.
-MAX_POOL_KERNEL = Kernel(
-    "max_pool",
-    f"""def kernel(activation, parameter, gradient, operand):
+
+def _in_row(columns: int, lines: Sequence[str]) -> str:
+    """Text for each column `j` of a window's row: written out, or in a loop where `columns` is 0.
+
+    `place` in the lines is where the number lies behind `at`.
+    """
+    indent = " " * 20
+    if not columns:
+        text = [f"{indent}for j in range(wide):"]
+        return "\n".join(text + [f"{indent}    {line}" for line in ["place = j * LANES", *lines]])
+    texts = (line.replace("place", f"{j} * LANES") for j in range(columns) for line in lines)
+    return "\n".join(indent + line for line in texts)
+
+
+@lru_cache
+def max_pool_kernel(columns: int) -> Kernel:
+    """The largest of each window; NaN wins, as in NumPy."""
+    lines = [
+        "v = load(activation, at + place)",
+        "best = select(best == best, maximum(best, v), best)",
+    ]
+    return Kernel(
+        f"max_pool_{columns}",
+        f"""def kernel(activation, parameter, gradient, operand):
 {_POOL_LOOPS}
     for c in range(channels):
         for r in range(rows):
@@ -444,19 +464,30 @@ MAX_POOL_KERNEL = Kernel(
                 at = x + c * plane + r * down * row + k * right * LANES
                 best = load(activation, at)
                 for i in range(high):
-                    for j in range(wide):
-                        v = load(activation, at + j * LANES)
-                        best = select(best == best, maximum(best, v), best)
+{_in_row(columns, lines)}
                     at += row
                 store(activation, y, best)
                 y += LANES
 """,
-)
+    )
 
-# The gradient goes to the first entry of the window that holds the largest number.
-MAX_POOL_BACKWARD = Kernel(
-    "max_pool_backward",
-    f"""def kernel(activation, parameter, gradient, operand):
+
+@lru_cache
+def max_pool_backward_kernel(columns: int, alone: bool) -> Kernel:
+    """The gradient goes to the first entry of the window that holds the largest number.
+
+    alone: whether windows share no entries and the gradient has nothing else in it.
+    """
+    value = "select(hit, rest, zero)"
+    lines = [
+        "hit = load(activation, x + at + place) == best",
+        f"v = {value}" if alone else f"v = load(activation, into + at + place) + {value}",
+        "store(activation, into + at + place, v)",
+        "rest = select(hit, zero, rest)",
+    ]
+    return Kernel(
+        f"max_pool_backward_{columns}",
+        f"""def kernel(activation, parameter, gradient, operand):
 {_POOL_LOOPS}
     given, into = operand[11], operand[12]
     zero = broadcast(0.0)
@@ -467,16 +498,12 @@ MAX_POOL_BACKWARD = Kernel(
                 best = load(activation, y)
                 rest = load(activation, given)
                 for i in range(high):
-                    for j in range(wide):
-                        hit = load(activation, x + at + j * LANES) == best
-                        v = load(activation, into + at + j * LANES) + select(hit, rest, zero)
-                        store(activation, into + at + j * LANES, v)
-                        rest = select(hit, zero, rest)
+{_in_row(columns, lines)}
                     at += row
                 y += LANES
                 given += LANES
 """,
-)
+    )
 
 
 def _pool_operands(emitter: Emitter) -> tuple[int, ...]:
@@ -498,9 +525,15 @@ def _pool_width(emitter: Emitter) -> int:
     return pairs.width_of(emitter, _image(emitter.output())[2], wide, right)
 
 
+def _columns(emitter: Emitter) -> int:
+    """Columns of a window that are written out, or 0."""
+    _, wide = _pair(emitter.attrs.window)
+    return wide if wide <= _UNROLLED else 0
+
+
 def _emit_pool(emitter: Emitter) -> None:
     width = _pool_width(emitter)
-    kernel = pairs.LARGEST if width else MAX_POOL_KERNEL
+    kernel = pairs.LARGEST if width else max_pool_kernel(_columns(emitter))
     emitter.call(kernel, *_pool_operands(emitter), lanes=width or None)
 
 
@@ -509,11 +542,16 @@ def _emit_pool_backward(emitter: Emitter) -> None:
     if wanted is None:
         return
     into, add = wanted
-    if not add:
+    grad, width = emitter.grad_output(), _pool_width(emitter)
+    window, strides = _pair(emitter.attrs.window), _pair(_strides(emitter.attrs))
+    apart = all(w <= s for w, s in zip(window, strides, strict=True))
+    alone = apart and not add and not width
+    covered = grad.elements * elements(window) == into.elements
+    if not add and not (alone and covered):
         each_number(emitter, FILL_ZERO, (into.offset,), into.elements)
-    given, width = emitter.grad_output().offset, _pool_width(emitter)
-    kernel = pairs.LARGEST_BACKWARD if width else MAX_POOL_BACKWARD
-    emitter.call(kernel, *_pool_operands(emitter), given, into.offset, lanes=width or None)
+    kernel = pairs.LARGEST_BACKWARD if width else max_pool_backward_kernel(_columns(emitter), alone)
+    operands = (*_pool_operands(emitter), grad.offset, into.offset)
+    emitter.call(kernel, *operands, lanes=width or None)
 
 
 MAX_POOL = Op(

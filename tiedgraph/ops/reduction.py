@@ -11,8 +11,8 @@ import numpy as np
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import find_axes, lengths, same_types, timed
 from tiedgraph.ops.plain_sums import PLAIN_SPREAD, PLAIN_SUM
-from tiedgraph.ops.rules import Array, Emitter, Implicit, Kernel, Op, hidden, setting
-from tiedgraph.ops.walk import KEPT, PUT, nest, walk
+from tiedgraph.ops.rules import Array, Emitter, Implicit, Op, hidden, setting
+from tiedgraph.ops.walk import FIRST, KEPT, PUT, Nest, Walk, walk
 
 # ---------------------------------------------------------------- settings and shapes
 
@@ -62,80 +62,86 @@ def _implicit(attrs: Reduce, types: Sequence[Type]) -> tuple[Implicit, ...]:
 # ---------------------------------------------------------------- kernels
 
 
-def _loops(emitter: Emitter, shape: tuple[int, ...], declared: int) -> tuple[int, ...]:
+def _loops(emitter: Emitter, shape: tuple[int, ...], declared: int) -> Walk:
     attrs = emitter.attrs
-    return walk(emitter, shape, attrs.over, attrs.timed, declared).operands
+    return walk(emitter, shape, attrs.over, attrs.timed, declared)
 
 
 TERMS = {
-    "sum": ["v = load(activation, x + at)"],
-    "dot": ["v = load(activation, x + at) * load(activation, z + at)"],
-    "distance": ["v = load(activation, x + at) - load(activation, z + at)", "v = v * v"],
+    "sum": ("v = load(activation, x + at)",),
+    "dot": ("v = load(activation, x + at) * load(activation, z + at)",),
+    "distance": ("v = load(activation, x + at) - load(activation, z + at)", "v = v * v"),
 }
 
 
 @lru_cache
-def sum_kernel(term: str) -> Kernel:
+def sum_nest(term: str) -> Nest:
     """y = the sum of a term over the valid steps, divided by their number where `choice`."""
-    end = {"distance": ["s = sqrt(s)"], "sum": ["if choice:", "    s = s / count"], "dot": []}
-    text = nest(
-        ["s = zero"],
-        [*TERMS[term], "s = s + select(valid, v, zero)"],
-        [*end[term], "store(activation, y + o, s)"],
+    end = {"distance": ("s = sqrt(s)",), "sum": ("if choice:", "    s = s / count"), "dot": ()}
+    return Nest(
+        f"reduce_{term}",
+        ("s = zero",),
+        (*TERMS[term], "s = s + select(valid, v, zero)"),
+        (*end[term], "store(activation, y + o, s)"),
     )
-    return Kernel(f"reduce_{term}", text)
 
 
 # The largest valid number; NaN wins, as in NumPy.
-MAX_KERNEL = Kernel(
+LARGEST = Nest(
     "reduce_max",
-    nest(
-        ["best = load(activation, x + first)"],
-        [
-            "v = load(activation, x + at)",
-            "v = select(best == best, maximum(best, v), best)",
-            "best = select(valid, v, best)",
-        ],
-        ["store(activation, y + o, best)"],
+    ("best = load(activation, x + first)",),
+    (
+        "v = load(activation, x + at)",
+        "v = select(best == best, maximum(best, v), best)",
+        "best = select(valid, v, best)",
     ),
+    ("store(activation, y + o, best)",),
 )
 
 # Here y is the output (or its gradient, where nothing else is read), and z the other input.
 SPREAD = {
     "sum": (
-        ["g = load(activation, y + o)", "if choice:", "    g = g / count"],
-        ["v = select(valid, g, zero)"],
+        ("g = load(activation, y + o)", "if choice:", "    g = g / count"),
+        ("v = select(valid, g, zero)",),
     ),
     "dot": (
-        ["g = load(activation, y + o)"],
-        ["v = select(valid, g * load(activation, z + at), zero)"],
+        ("g = load(activation, y + o)",),
+        ("v = select(valid, g * load(activation, z + at), zero)",),
     ),
     "distance": (
         # At distance 0 the gradient is 0: there x - z is.
-        [
+        (
             "length = load(activation, y + o)",
             "length = select(length > 0.0, length, broadcast(1.0))",
             "g = load(activation, choice + o) / length",
-        ],
-        ["v = (load(activation, x + at) - load(activation, z + at)) * g"]
-        + ["v = select(valid, v, zero)"],
+        ),
+        (
+            "v = (load(activation, x + at) - load(activation, z + at)) * g",
+            "v = select(valid, v, zero)",
+        ),
     ),
     "max": (
-        ["best = load(activation, y + o)", "rest = load(activation, choice + o)"],
-        [
+        ("best = load(activation, y + o)", "rest = load(activation, choice + o)"),
+        (
             "hit = valid & (load(activation, x + at) == best)",
             "v = select(hit, rest, zero)",
             "rest = select(hit, zero, rest)",
-        ],
+        ),
     ),
 }
 
 
 @lru_cache
-def spread_kernel(term: str) -> Kernel:
+def spread_nest(term: str) -> Nest:
     """Gradient of the input behind `target`; zero at steps that are not valid."""
     before, step = SPREAD[term]
-    return Kernel(f"spread_{term}", nest(before, [*step, *PUT], []))
+    return Nest(f"spread_{term}", before, (*step, *PUT))
+
+
+def _call(emitter: Emitter, nest: Nest, loops: Walk, *places: int) -> None:
+    """One row; places: of x, y, z, target, add and choice, as far as they are used."""
+    missing = (0,) * (FIRST - len(places))
+    emitter.call(nest.kernel(loops), *places, *missing, *loops.operands)
 
 
 # ---------------------------------------------------------------- sum and mean
@@ -157,8 +163,17 @@ def _emit_sum(divide: bool) -> Callable[[Emitter], None]:
         if plain is not None:
             emitter.call(PLAIN_SUM, x.offset, y.offset, int(divide), 0, *plain)
             return
-        rest = _loops(emitter, x.shape, 1)
-        emitter.call(sum_kernel("sum"), x.offset, y.offset, 0, 0, 0, int(divide), *rest)
+        _call(
+            emitter,
+            sum_nest("sum"),
+            _loops(emitter, x.shape, 1),
+            x.offset,
+            y.offset,
+            0,
+            0,
+            0,
+            int(divide),
+        )
 
     return emit
 
@@ -173,9 +188,9 @@ def _emit_sum_backward(divide: bool) -> Callable[[Emitter], None]:
             if plain is not None:
                 emitter.call(PLAIN_SPREAD, into.offset, given, int(divide), int(add), *plain)
                 return
-            rest = _loops(emitter, into.shape, 1)
-            emitter.call(
-                spread_kernel("sum"), 0, given, 0, into.offset, int(add), int(divide), *rest
+            loops = _loops(emitter, into.shape, 1)
+            _call(
+                emitter, spread_nest("sum"), loops, 0, given, 0, into.offset, int(add), int(divide)
             )
 
     return emit
@@ -256,22 +271,23 @@ def _max_backward(
 
 def _emit_max(emitter: Emitter) -> None:
     x, y = emitter.input(0), emitter.output()
-    emitter.call(MAX_KERNEL, x.offset, y.offset, 0, 0, 0, 0, *_loops(emitter, x.shape, 1))
+    _call(emitter, LARGEST, _loops(emitter, x.shape, 1), x.offset, y.offset)
 
 
 def _emit_max_backward(emitter: Emitter) -> None:
     wanted = emitter.grad_input(0)
     if wanted is not None:
         into, add = wanted
-        emitter.call(
-            spread_kernel("max"),
+        _call(
+            emitter,
+            spread_nest("max"),
+            _loops(emitter, into.shape, 1),
             emitter.input(0).offset,
             emitter.output().offset,
             0,
             into.offset,
             int(add),
             emitter.grad_output().offset,
-            *_loops(emitter, into.shape, 1),
         )
 
 
@@ -300,8 +316,8 @@ MAX = Op(
 def _emit_pair(term: str) -> Callable[[Emitter], None]:
     def emit(emitter: Emitter) -> None:
         a, b, y = emitter.input(0), emitter.input(1), emitter.output()
-        rest = _loops(emitter, a.shape, 2)
-        emitter.call(sum_kernel(term), a.offset, y.offset, b.offset, 0, 0, 0, *rest)
+        loops = _loops(emitter, a.shape, 2)
+        _call(emitter, sum_nest(term), loops, a.offset, y.offset, b.offset)
 
     return emit
 
@@ -311,15 +327,15 @@ def _emit_dot_backward(emitter: Emitter) -> None:
         wanted = emitter.grad_input(i)
         if wanted is not None:
             into, add = wanted
-            emitter.call(
-                spread_kernel("dot"),
+            _call(
+                emitter,
+                spread_nest("dot"),
+                _loops(emitter, into.shape, 2),
                 0,
                 emitter.grad_output().offset,
                 emitter.input(1 - i).offset,
                 into.offset,
                 int(add),
-                0,
-                *_loops(emitter, into.shape, 2),
             )
 
 
@@ -328,15 +344,16 @@ def _emit_distance_backward(emitter: Emitter) -> None:
         wanted = emitter.grad_input(i)
         if wanted is not None:
             into, add = wanted
-            emitter.call(
-                spread_kernel("distance"),
+            _call(
+                emitter,
+                spread_nest("distance"),
+                _loops(emitter, into.shape, 2),
                 emitter.input(i).offset,
                 emitter.output().offset,
                 emitter.input(1 - i).offset,
                 into.offset,
                 int(add),
                 emitter.grad_output().offset,
-                *_loops(emitter, into.shape, 2),
             )
 
 

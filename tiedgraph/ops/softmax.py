@@ -10,8 +10,9 @@ import numpy as np
 
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import AXIS, find_axis, lengths, timed
+from tiedgraph.ops.columns import EXTRA, SIZES, Columns, columns
 from tiedgraph.ops.copying import blocks
-from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, hidden, setting
+from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, hidden, setting
 
 
 @dataclass(frozen=True)
@@ -68,105 +69,130 @@ def _log_softmax_backward(
 
 # ---------------------------------------------------------------- kernels
 
-# The value is seen as [outer, steps, inner]; steps that are not valid hold zero.
-_HEAD = """def kernel(activation, parameter, gradient, operand):
-    x, y, length, outer = operand[0], operand[1], operand[2], operand[3]
-    steps, inner, given, add = operand[4], operand[5], operand[6], operand[7]
-    zero = broadcast(0.0)
-    step = inner * LANES
-    limit = broadcast(steps)
-    if length >= 0:
-        limit = load(activation, length)
-    for o in range(outer):
-        for i in range(inner):
-            place = (o * steps * inner + i) * LANES
-"""
+_HEAD = [
+    *SIZES,
+    f"x, y, kept, given = {', '.join(f'operand[{EXTRA + i}]' for i in range(4))}",
+    f"add = operand[{EXTRA + 4}]",
+    "shares = kept + outer * steps * inner * LANES",
+]
+_LIMIT = f"limit = load(activation, operand[{EXTRA + 5}])"
+
+
+def _valid(timed: bool, value: str, otherwise: str) -> str:
+    """What stands in steps of a sample, and in those that it lacks."""
+    return f"select(limit > k, {value}, {otherwise})" if timed else value
+
+
+def _source(text: Columns, timed: bool) -> str:
+    return text.source([*_HEAD, _LIMIT] if timed else _HEAD)
 
 
 @lru_cache
-def softmax_kernel(log: bool) -> Kernel:
-    """y = exp(x - m) / s, or x - m - log s, with m the maximum and s the sum of exp(x - m)."""
-    keep = "" if log else "                store(activation, y + place + k * step, v)\n"
-    share = "log(total)" if log else "total"
-    result = (
-        "load(activation, x + at) - best - share" if log else "load(activation, y + at) / share"
+def softmax_kernel(log: bool, timed: bool, single: bool) -> Kernel:
+    """y = exp(x - m) / s, or x - m - log s, with m the maximum and s the sum of exp(x - m).
+
+    In place of y, the logarithm keeps exp(x - m), and 1 / s in `shares`.
+    """
+    text = Columns(single)
+    text.once(["best, total = load(activation, x + at), zero"], made=["best", "total"])
+    text.along(
+        [
+            "v = load(activation, x + at)",
+            f"best = maximum(best, {_valid(timed, 'v', 'best')})",
+        ],
+        carried=["best"],
+        first=1,
     )
-    return Kernel(
-        "log_softmax" if log else "softmax",
-        f"""{_HEAD}
-            best = load(activation, x + place)
-            for k in range(1, steps):
-                v = load(activation, x + place + k * step)
-                best = select(limit > k, maximum(best, v), best)
-            total = zero
-            for k in range(steps):
-                v = exp(load(activation, x + place + k * step) - best)
-                v = select(limit > k, v, zero)
-{keep}                total = total + v
-            share = {share}
-            for k in range(steps):
-                at = place + k * step
-                v = {result}
-                store(activation, y + at, select(limit > k, v, zero))
-""",
+    text.along(
+        [
+            "v = decay(load(activation, x + at) - best)",
+            f"v = {_valid(timed, 'v', 'zero')}",
+            f"store(activation, {'kept' if log else 'y'} + at, v)",
+            "total = total + v",
+        ],
+        read=["best"],
+        carried=["total"],
     )
+    if log:
+        made = ["store(activation, shares + place, 1.0 / total)", "total = log(total)"]
+        result = "load(activation, x + at) - best - total"
+    else:
+        made = ["total = 1.0 / total"]
+        result = "load(activation, y + at) * total"
+    text.once(made, read=["total"], made=["total"])
+    text.along(
+        [f"v = {result}", f"store(activation, y + at, {_valid(timed, 'v', 'zero')})"],
+        read=["best", "total"] if log else ["total"],
+    )
+    return Kernel("log_softmax" if log else "softmax", _source(text, timed))
 
 
 @lru_cache
-def softmax_backward_kernel(log: bool) -> Kernel:
+def softmax_backward_kernel(log: bool, timed: bool, single: bool) -> Kernel:
     """dx = y (dy - sum of dy y), or dy - exp(y) (sum of dy); `x` is where it goes."""
+    text = Columns(single)
+    text.once(["total = zero"], made=["total"])
     term = "d" if log else "d * load(activation, y + at)"
-    result = (
-        "d - exp(load(activation, y + at)) * total"
-        if log
-        else "load(activation, y + at) * (d - total)"
+    text.along(
+        [
+            "d = load(activation, given + at)",
+            f"v = {term}",
+            f"total = total + {_valid(timed, 'v', 'zero')}",
+        ],
+        carried=["total"],
     )
-    return Kernel(
-        "log_softmax_backward" if log else "softmax_backward",
-        f"""{_HEAD}
-            total = zero
-            for k in range(steps):
-                at = place + k * step
-                d = load(activation, given + at)
-                total = total + select(limit > k, {term}, zero)
-            for k in range(steps):
-                at = place + k * step
-                d = load(activation, given + at)
-                v = select(limit > k, {result}, zero)
-                if add:
-                    v = v + load(activation, x + at)
-                store(activation, x + at, v)
-""",
+    if log:
+        text.once(
+            ["total = total * load(activation, shares + place)"], read=["total"], made=["total"]
+        )
+    kept = "fma(load(activation, kept + at), -total, d)"
+    text.along(
+        [
+            "d = load(activation, given + at)",
+            f"v = {kept if log else 'load(activation, y + at) * (d - total)'}",
+            f"v = {_valid(timed, 'v', 'zero')}",
+            "if add:",
+            "    v = v + load(activation, x + at)",
+            "store(activation, x + at, v)",
+        ],
+        read=["total"],
     )
-
-
-def _loops(emitter: Emitter, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Place of the lengths (-1: all valid), numbers before, along and after the axis."""
-    attrs = emitter.attrs
-    outer, inner = blocks(shape, attrs.over)
-    length = emitter.input(1).offset if attrs.timed else -1
-    return length, outer, shape[attrs.over], inner
+    return Kernel("log_softmax_backward" if log else "softmax_backward", _source(text, timed))
 
 
 def _emitters(log: bool) -> tuple[Callable[[Emitter], None], Callable[[Emitter], None]]:
+    def row(
+        emitter: Emitter, kernel: Callable[..., Kernel], x: Buffer, given: int, add: bool
+    ) -> None:
+        attrs, axis = emitter.attrs, emitter.attrs.over
+        outer, inner = blocks(x.shape, axis)
+        emitter.call(
+            kernel(log, bool(attrs.timed), inner == 1),
+            *columns(emitter, outer, x.shape[axis], inner),
+            x.offset,
+            emitter.output().offset,
+            emitter.kept().offset if log else 0,
+            given,
+            int(add),
+            *([emitter.input(1).offset] if attrs.timed else []),
+        )
+
     def emit(emitter: Emitter) -> None:
-        x, y = emitter.input(0), emitter.output()
-        emitter.call(softmax_kernel(log), x.offset, y.offset, *_loops(emitter, x.shape), 0, 0)
+        row(emitter, softmax_kernel, emitter.input(0), 0, False)
 
     def emit_backward(emitter: Emitter) -> None:
         wanted = emitter.grad_input(0)
         if wanted is not None:
             into, add = wanted
-            emitter.call(
-                softmax_backward_kernel(log),
-                into.offset,
-                emitter.output().offset,
-                *_loops(emitter, into.shape),
-                emitter.grad_output().offset,
-                int(add),
-            )
+            row(emitter, softmax_backward_kernel, into, emitter.grad_output().offset, add)
 
     return emit, emit_backward
+
+
+def _keeps(attrs: Softmax, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """The exponentials, and one number for each row of them."""
+    outer, inner = blocks(output, _axis(attrs))
+    return elements(output) + outer * inner
 
 
 def _flops(attrs: Softmax, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
@@ -195,10 +221,11 @@ def _record(
         implicit=lambda attrs, types: lengths(types[0], attrs.timed),
         forward=forward,
         backward=backward,
-        saves=frozenset({"output"}),
+        saves=frozenset(() if name == "log_softmax" else {"output"}),
         emit=emit,
         emit_backward=emit_backward,
         flops=_flops,
+        keeps=_keeps if name == "log_softmax" else None,
     )
 
 

@@ -13,8 +13,9 @@ kind have a common row of operands:
     7           the step weight, or -1
     8           1 / positions along fixed axes, as the bits of a float
     9           run-time axes
-    10, 11, 12  backwards: the gradient to write, whether to add to it, and scratch memory
-    13 ...      for each run-time axis: positions from step to step, steps, lengths
+    10, 11      backwards: the gradient to write, and whether to add to it
+    12, 13      scratch memory, and what the op keeps
+    14 ...      for each run-time axis: positions from step to step, steps, lengths
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ BUFFERS = """\
     result, x0, x1, x2 = operand[0], operand[1], operand[2], operand[3]
     setting = broadcast(number(operand, 4))
     channels, count, weight, axes = operand[5], operand[6], operand[7], operand[9]
+    spare, kept = operand[12], operand[13]
     share = broadcast(number(operand, 8))
     zero = broadcast(0.0)
     stride = count * LANES
@@ -119,20 +121,24 @@ BUFFERS = """\
 """
 
 BACKWARD = """\
-    target, add, spare = operand[10], operand[11], operand[12]
+    target, add = operand[10], operand[11]
     share = share * load(activation, result)
 """
 
 
-def only_valid(*names: str) -> str:
-    """Lines in a loop over positions `p` that make the variables zero in steps that are not."""
-    lines = [
-        "        for k in range(axes):",
-        "            step = p // operand[13 + 3 * k] % operand[14 + 3 * k]",
-        "            inside = load(activation, operand[15 + 3 * k]) > step",
-        *(f"            {name} = select(inside, {name}, zero)" for name in names),
+def valid_steps(*names: str) -> list[str]:
+    """Lines that make the variables zero where position `p` is a step that a sample lacks."""
+    return [
+        "for k in range(axes):",
+        "    step = p // operand[14 + 3 * k] % operand[15 + 3 * k]",
+        "    inside = load(activation, operand[16 + 3 * k]) > step",
+        *(f"    {name} = select(inside, {name}, zero)" for name in names),
     ]
-    return "\n".join(lines) + "\n"
+
+
+def only_valid(*names: str) -> str:
+    """The same in a loop over positions."""
+    return "".join(f"        {line}\n" for line in valid_steps(*names))
 
 
 def sum_kernel(name: str, body: str) -> Kernel:
@@ -172,6 +178,7 @@ def call(
     target: int = 0,
     add: bool = False,
     spare: int = 0,
+    kept: int = 0,
 ) -> None:
     """One row with the operands above.
 
@@ -200,6 +207,7 @@ def call(
         target,
         int(add),
         spare,
+        kept,
         *steps,
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import AXIS, find_axis, lengths, timed
-from tiedgraph.ops.reduction import sum_kernel
+from tiedgraph.ops.columns import EXTRA, SIZES, Columns, columns
+from tiedgraph.ops.copying import blocks
 from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, bits, hidden, setting
-from tiedgraph.ops.walk import EXTRA, PUT, nest, walk
 
 
 @dataclass(frozen=True)
@@ -41,73 +42,96 @@ def _unit_backward(
     return [(grad - output * along) * _inverse(attrs, inputs[0])], []
 
 
-INVERSE_LENGTH = Kernel(
-    "inverse_length",
-    nest(
-        [f"epsilon = broadcast(number(operand, {EXTRA}))", "s = zero"],
-        ["v = load(activation, x + at)", "s = s + select(valid, v * v, zero)"],
-        ["store(activation, y + o, 1.0 / sqrt(s + epsilon))"],
-    ),
-)
+# 1 / length of each position is kept. Along a run-time axis samples have lengths (`timed`).
+_HEAD = [
+    *SIZES,
+    f"x, y, kept, given = {', '.join(f'operand[{EXTRA + i}]' for i in range(4))}",
+    f"add, epsilon = operand[{EXTRA + 4}], broadcast(number(operand, {EXTRA + 5}))",
+]
+_LIMIT = f"limit = load(activation, operand[{EXTRA + 6}])"
 
-NORMALIZE_KERNEL = Kernel(
-    "normalize",
-    nest(
-        ["inverse = load(activation, y + o)"],
-        ["v = select(valid, load(activation, x + at) * inverse, zero)", *PUT],
-        [],
-    ),
-)
 
-# x is the output here, z its gradient and y the inverse length.
-NORMALIZE_BACKWARD = Kernel(
-    "normalize_backward",
-    nest(
-        ["inverse, along = load(activation, y + o), load(activation, choice + o)"],
+def _source(text: Columns, timed: bool) -> str:
+    return text.source([*_HEAD, _LIMIT] if timed else _HEAD)
+
+
+@lru_cache
+def normalize_kernel(timed: bool, single: bool) -> Kernel:
+    """y = x / length; 0 in steps that a sample lacks."""
+    valid = ["v = select(limit > k, v, zero)"] if timed else []
+    text = Columns(single)
+    text.once(["square = zero"], made=["square"])
+    text.along(
+        ["v = load(activation, x + at)", *valid, "square = fma(v, v, square)"], carried=["square"]
+    )
+    text.once(
+        ["inverse = 1.0 / sqrt(square + epsilon)", "store(activation, kept + place, inverse)"],
+        read=["square"],
+        made=["inverse"],
+    )
+    text.along(
+        ["v = load(activation, x + at) * inverse", *valid, "store(activation, y + at, v)"],
+        read=["inverse"],
+    )
+    return Kernel("normalize", _source(text, timed))
+
+
+@lru_cache
+def normalize_backward_kernel(timed: bool, single: bool) -> Kernel:
+    """dx = (dy - y sum of dy y) / length; `x` is where it goes."""
+    valid = ["v = select(limit > k, v, zero)"] if timed else []
+    text = Columns(single)
+    text.once(["total = zero"], made=["total"])
+    text.along(
+        ["v = load(activation, given + at) * load(activation, y + at)", *valid]
+        + ["total = total + v"],
+        carried=["total"],
+    )
+    text.along(
         [
-            "v = (load(activation, z + at) - load(activation, x + at) * along) * inverse",
-            "v = select(valid, v, zero)",
-            *PUT,
+            "v = fma(-total, load(activation, y + at), load(activation, given + at))",
+            "v = v * load(activation, kept + place)",
+            *valid,
+            "if add:",
+            "    v = v + load(activation, x + at)",
+            "store(activation, x + at, v)",
         ],
-        [],
-    ),
-)
+        read=["total"],
+    )
+    return Kernel("normalize_backward", _source(text, timed))
 
 
-def _lengths_row(emitter: Emitter, x: Buffer) -> tuple[Buffer, tuple[int, ...]]:
-    """Writes 1 / length into scratch memory; answers that and the walk."""
-    attrs = emitter.attrs
-    loops = walk(emitter, x.shape, (attrs.over,), attrs.timed, 1).operands
-    inverse = emitter.scratch(elements(x.shape[: attrs.over]) * elements(x.shape[attrs.over + 1 :]))
-    emitter.call(INVERSE_LENGTH, x.offset, inverse.offset, 0, 0, 0, 0, *loops, bits(attrs.epsilon))
-    return inverse, loops
+def _row(emitter: Emitter, kernel: Callable[..., Kernel], x: Buffer, given: int, add: bool) -> None:
+    attrs, axis = emitter.attrs, emitter.attrs.over
+    outer, inner = blocks(x.shape, axis)
+    emitter.call(
+        kernel(bool(attrs.timed), inner == 1),
+        *columns(emitter, outer, x.shape[axis], inner),
+        x.offset,
+        emitter.output().offset,
+        emitter.kept().offset,
+        given,
+        int(add),
+        bits(attrs.epsilon),
+        *([emitter.input(1).offset] if attrs.timed else []),
+    )
 
 
 def _emit_unit(emitter: Emitter) -> None:
-    x, y = emitter.input(0), emitter.output()
-    inverse, loops = _lengths_row(emitter, x)
-    emitter.call(NORMALIZE_KERNEL, x.offset, inverse.offset, 0, y.offset, 0, 0, *loops)
+    _row(emitter, normalize_kernel, emitter.input(0), 0, False)
 
 
 def _emit_unit_backward(emitter: Emitter) -> None:
     wanted = emitter.grad_input(0)
-    if wanted is None:
-        return
-    into, add = wanted
-    y, grad = emitter.output(), emitter.grad_output()
-    inverse, loops = _lengths_row(emitter, emitter.input(0))
-    along = emitter.scratch(inverse.elements)
-    emitter.call(sum_kernel("dot"), y.offset, along.offset, grad.offset, 0, 0, 0, *loops)
-    emitter.call(
-        NORMALIZE_BACKWARD,
-        y.offset,
-        inverse.offset,
-        grad.offset,
-        into.offset,
-        int(add),
-        along.offset,
-        *loops,
-    )
+    if wanted is not None:
+        into, add = wanted
+        _row(emitter, normalize_backward_kernel, into, emitter.grad_output().offset, add)
+
+
+def _keeps(attrs: Normalize, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    assert isinstance(attrs.over, int)
+    outer, inner = blocks(output, attrs.over)
+    return outer * inner
 
 
 NORMALIZE = Op(
@@ -124,8 +148,9 @@ NORMALIZE = Op(
     implicit=lambda attrs, types: lengths(types[0], attrs.timed),
     forward=lambda attrs, inputs, params: inputs[0] * _inverse(attrs, inputs[0]),
     backward=_unit_backward,
-    saves=frozenset({"inputs", "output"}),
+    saves=frozenset({"output"}),
     emit=_emit_unit,
     emit_backward=_emit_unit_backward,
     flops=lambda attrs, inputs, output: 3 * elements(output),
+    keeps=_keeps,
 )

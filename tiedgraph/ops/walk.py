@@ -1,16 +1,18 @@
 """Kernels that walk over the axes that stay, then over those that go.
 
-Sums, maxima, norms and batch statistics are all this walk with other text inside. Along a run-time
-axis that goes, a step counts where it is below the sample's length. Steps are met in the order of
-the sample whatever the length, so a padded sample gives the same bits as alone.
+Sums, maxima and batch statistics are all this walk with other text inside. Along a run-time axis
+that goes, a step counts where it is below the sample's length. Steps are met in the order of the
+sample whatever the length, so a padded sample gives the same bits as alone. Where no axis that goes
+is a run-time one, and all are one loop, kernels have a plain form without masks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from tiedgraph.ops.rules import Emitter
+from tiedgraph.ops.rules import Emitter, Kernel
 
 KEPT, GONE = 3, 5  # loops over axes that stay and that go; five axes never need more
 FIRST = 6  # operands before the walk's
@@ -23,6 +25,11 @@ class Walk:
 
     kept: tuple[tuple[int, int], ...]
     gone: tuple[tuple[int, int, int], ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether one loop goes over all numbers that go, and all of them count."""
+        return len(self.gone) == 1 and self.gone[0][2] < 0 and self.gone[0][0] > 0
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -68,54 +75,70 @@ def walk(
     return Walk(tuple(reversed(kept)), tuple(reversed(gone)))
 
 
-def nest(before: Sequence[str], step: Sequence[str], after: Sequence[str]) -> str:
-    """Kernel text: for each number that stays `before`, `step` for each that goes, then `after`.
+@dataclass(frozen=True)
+class Nest:
+    """Kernels that, for each number that stays, run `before`, `step` for each that goes, `after`.
 
     The text may use: x, y, z, target, add, choice: the first six operands; `at`: the place of the
     number that goes, relative to its value; `first`: that of the first of them; `o`: that of the
     number that stays; `valid`: which samples have this step; `steps`: how many each sample has;
     `count`: the same, but at least 1; `zero`. Further operands follow from `EXTRA` on.
     """
+
+    name: str
+    before: tuple[str, ...]
+    step: tuple[str, ...]
+    after: tuple[str, ...] = ()
+
+    def kernel(self, loops: Walk) -> Kernel:
+        """The form that does for these loops."""
+        return _kernel(self, loops.plain)
+
+
+@lru_cache
+def _kernel(nest: Nest, plain: bool) -> Kernel:
     names = ("x", "y", "z", "target", "add", "choice")
-    text = [f"    {name} = operand[{i}]" for i, name in enumerate(names)]
+    text = [f"{name} = operand[{i}]" for i, name in enumerate(names)]
+    text.append("zero = broadcast(0.0)")
     place = FIRST
     for k in range(KEPT):
-        text.append(f"    k{k}, ks{k} = operand[{place}], operand[{place + 1}]")
+        text.append(f"k{k}, ks{k} = operand[{place}], operand[{place + 1}]")
         place += 2
-    text.append("    zero = broadcast(0.0)")
-    for g in range(GONE):
-        text += [
-            f"    g{g}, gs{g}, length{g} = "
-            f"operand[{place}], operand[{place + 1}], operand[{place + 2}]",
-            f"    limit{g} = broadcast(g{g})",
-            f"    if length{g} >= 0:",
-            f"        limit{g} = load(activation, length{g})",
-        ]
-        place += 3
+    gone = range(GONE - 1, GONE) if plain else range(GONE)
+    for g in gone:
+        own = place + 3 * g
+        text += [f"g{g}, gs{g} = operand[{own}], operand[{own + 1}]"]
+        text += [f"limit{g} = broadcast(g{g})"]
+        if not plain:
+            text += [
+                f"if operand[{own + 2}] >= 0:",
+                f"    limit{g} = load(activation, operand[{own + 2}])",
+            ]
     text += [
-        f"    steps = {' * '.join(f'limit{g}' for g in range(GONE))}",
-        "    count = maximum(steps, broadcast(1.0))",
-        "    o = 0",
+        f"steps = {' * '.join(f'limit{g}' for g in gone)}",
+        "count = maximum(steps, broadcast(1.0))",
+        "o = 0",
     ]
-    indent, at = "    ", "0"
+    indent, at = "", "0"
     for k in range(KEPT):
-        text += [f"{indent}for i{k} in range(k{k}):"]
+        text += [f"{indent}for i{k} in range(k{k}):", f"{indent}    a{k} = {at} + i{k} * ks{k}"]
         indent += "    "
-        text += [f"{indent}a{k} = {at} + i{k} * ks{k}"]
         at = f"a{k}"
-    text += [f"{indent}{line}" for line in [f"first = {at}", *before]]
+    text += [f"{indent}{line}" for line in (f"first = {at}", *nest.before)]
     outer, mask = indent, ""
-    for g in range(GONE):
-        text += [f"{indent}for j{g} in range(g{g}):"]
-        indent += "    "
+    for g in gone:
+        within = "zero == zero" if plain else f"{mask}(limit{g} > j{g})"
         text += [
-            f"{indent}m{g} = {mask}(limit{g} > j{g})",
-            f"{indent}b{g} = {at} + j{g} * gs{g}",
+            f"{indent}for j{g} in range(g{g}):",
+            f"{indent}    m{g} = {within}",
+            f"{indent}    b{g} = {at} + j{g} * gs{g}",
         ]
+        indent += "    "
         at, mask = f"b{g}", f"m{g} & "
-    text += [f"{indent}{line}" for line in [f"valid = m{GONE - 1}", f"at = {at}", *step]]
-    text += [f"{outer}{line}" for line in [*after, "o += LANES"]]
-    return "def kernel(activation, parameter, gradient, operand):\n" + "\n".join(text) + "\n"
+    text += [f"{indent}{line}" for line in (f"valid = m{GONE - 1}", f"at = {at}", *nest.step)]
+    text += [f"{outer}{line}" for line in (*nest.after, "o += LANES")]
+    head = "def kernel(activation, parameter, gradient, operand):\n"
+    return Kernel(nest.name, head + "".join(f"    {line}\n" for line in text))
 
 
 # Lines that write `v`, or add it, behind `target`.

@@ -22,6 +22,7 @@ from tiedgraph.passes.schedule import Schedule
 from tiedgraph.runtime import team
 from tiedgraph.runtime.batch import Plain, in_range, plain_inputs, quick, shares
 from tiedgraph.runtime.maps import Maps
+from tiedgraph.runtime.turned import turn
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 4096  # numbers that one thread sums or updates at a time
@@ -54,9 +55,9 @@ class _Plan:
     """What a tape's threads are told for so many `samples`, with memory in these `arrays`.
 
     incoming, outgoing: rows of data that comes in and goes out, by `names` and `outputs`.
-    walk: over the whole tape; reduce: sums its shards into the last of the arrays; whole: both and
-    a step of the optimiser, by what that moves. sums: where in that array those of a node lie.
-    rows: keeps what jobs read.
+    walk: over the whole tape, with or without filling copies for index maps first; reduce: sums its
+    shards into the last of the arrays; whole: all of it and a step of the optimiser, by what that
+    moves. sums: where in that array those of a node lie. rows: keeps what jobs read.
     """
 
     tape: Tape
@@ -66,6 +67,7 @@ class _Plan:
     incoming: Array
     outputs: list[tuple[str, tuple[int, ...]]]
     outgoing: Array
+    fill_and_walk: team.Work
     walk: team.Work
     reduce: team.Work
     sums: list[tuple[str, slice]]
@@ -163,21 +165,29 @@ class _Known:
 class Numbers:
     """The parameters of a model, as kernels see them: storages, copies for index maps, statistics.
 
-    array: `plan.size` numbers and room for statistics; `plan` tells where what lies.
+    array: `plan.size` numbers and room for statistics; `plan` tells where what lies. Before it, at
+      negative offsets, is room for copies in another order.
     """
 
     def __init__(self, plan: Parameters, dtype: str) -> None:
         self.plan = plan
         self.dtype = dtype
-        self.array = aligned(plan.size + ALIGNMENT, dtype)
+        self._before = 0
+        self._whole = self.array = aligned(plan.size + ALIGNMENT, dtype)
         self.maps = Maps(plan, dtype)
 
-    def reserve(self, count: int) -> None:
-        """Makes room for `count` numbers in all."""
-        if len(self.array) < count:
-            larger = aligned(count, self.dtype)
-            larger[: len(self.array)] = self.array
-            self.array = larger
+    def reserve(self, count: int, before: int = 0) -> None:
+        """Makes room for `count` numbers in all, and for so many before them."""
+        known = self.array
+        if len(known) < count or self._before < before:
+            self._before = max(before, self._before)
+            self._whole = aligned(self._before + max(count, len(known)), self.dtype)
+            self.array = self._whole[self._before :]
+            self.array[: len(known)] = known
+
+    def copy(self) -> Array:
+        """A copy of the array, with what lies before it."""
+        return self._whole.copy()[self._before :]
 
     def storage(self, name: str) -> Array:
         """The numbers of one storage, flat; writing to it changes the model."""
@@ -268,7 +278,8 @@ class Program:
         for row, (name, shape) in enumerate(plan.outputs):
             outputs[name] = np.empty((samples, *shape), self.dtype)
             plan.outgoing[row, 1] = address_of(outputs[name])
-        team.run(plan.walk)
+        changed = self.numbers.maps.changed(self.numbers.array)
+        team.run(plan.fill_and_walk if changed else plan.walk)
         return plan.tape, outputs
 
     def step(
@@ -316,7 +327,7 @@ class Program:
         tiles = -(-plan.samples // plan.tape.lanes)
         alone = min(tiles, plan.tape.shards) == 1 and not self.numbers.plan.maps
         direct = optimiser.reach if alone else 0
-        phases = list(plan.walk.phases)
+        phases = list(plan.fill_and_walk.phases)
         if direct:
             bases = tuple(map(address_of, plan.arrays))
             phases += self._reduction(plan.tape, tiles, bases, plan.rows, direct)
@@ -328,6 +339,7 @@ class Program:
 
     def _run(self, step: _Step, gate: Array) -> None:
         """Runs a whole step; what it did not move for the gate is summed and cleared here."""
+        self.numbers.maps.forget()
         team.run(step.work)
         if gate[0] and step.direct:
             self.total[: step.direct] = self._shards[: step.direct]
@@ -356,7 +368,7 @@ class Program:
         """What the threads are told for so many samples; all but the data's addresses."""
         lanes = tape.lanes
         tiles = -(-samples // lanes)
-        self.numbers.reserve(tape.stride)
+        self.numbers.reserve(tape.stride, tape.before)
         if len(self._shards) < driver.SHARDS * tape.stride:
             self._shards = aligned(driver.SHARDS * tape.stride, self.dtype)
         if len(self.total) < tape.stride:
@@ -379,29 +391,35 @@ class Program:
         walk = _mover(driver.WALK, tape)
         parallel = [s for s in tape.stretches if not s.once]
         rows: list[Array] = []
-        phases = self.numbers.maps.expand(bases[1], self.threads, rows)
+        fill = self.numbers.maps.expand(bases[1], self.threads, rows)
+        phases = turn(tape.copies, self.dtype, bases[1], self.threads, rows)
         for stretch in tape.stretches or (Stretch(0, 0),):
             if stretch.once:
                 phases += self._once(tape, stretch, bases)
                 continue
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
             goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
-            shards = np.zeros((min(tiles, tape.shards), len(driver.SHARD)), np.int64)
-            shards[:, 0] = np.arange(len(shards))
-            shards[:, 1:] = (
-                *(tape.shards, tiles, samples, tape.stride, arena if whole else 0),
-                *(address_of(tape.table), stretch.first, stretch.last),
-                *(address_of(tape.operands), address_of(incoming), comes),
-                *(address_of(outgoing), goes),
-            )
-            rows.append(shards)
-            own = 0 if whole else arena * self._arenas.itemsize
-            phases.append(
-                [
-                    team.Job(walk, bases[0], bases[1], bases[2], address_of(row), own)
-                    for row in shards
+            cuts = _cuts(tape, stretch) if tiles == 1 < self.threads else [[stretch]]
+            own = 0 if whole or tiles == 1 else arena * self._arenas.itemsize
+            for parts in cuts:
+                shards = [
+                    (
+                        *(shard, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
+                        *(address_of(tape.table), part.first, part.last),
+                        *(address_of(tape.operands), address_of(incoming)),
+                        *(comes if parts is cuts[0] else 0, address_of(outgoing)),
+                        goes if parts is cuts[-1] else 0,
+                    )
+                    for part in parts
+                    for shard in range(min(tiles, tape.shards))
                 ]
-            )
+                rows.append(np.array(shards, np.int64))
+                phases.append(
+                    [
+                        team.Job(walk, bases[0], bases[1], bases[2], address_of(row), own)
+                        for row in rows[-1]
+                    ]
+                )
         reduction = self._reduction(tape, tiles, bases, rows)
         sums = [
             (node, slice(offset, offset + count))
@@ -412,7 +430,8 @@ class Program:
         summed = team.Work(reduction, threads=self.threads)
         plan = _Plan(
             *(tape, samples, arrays, names, incoming, told, outgoing),
-            *(run, summed, sums, rows, {}),
+            *(team.Work([*fill, *phases], threads=self.threads), run, summed),
+            *(sums, rows, {}),
         )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -440,14 +459,20 @@ class Program:
             used *= 2
         begin = begin if self._differentiates else self.numbers.plan.size
         kernel = kernels.address(driver.reduce(used), self.dtype)
-        blocks = split_blocks(begin, tape.stride, self.threads)
-        rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
-        kept.append(rows)
-        phases: list[list[team.Job]] = [
-            [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
-        ]
+        maps = self.numbers.maps
+        parts = [(begin, tape.stride)]
+        if self._differentiates and maps.begin < maps.end:
+            parts = [(begin, maps.begin), (maps.end, tape.stride)]
+        phases: list[list[team.Job]] = []
+        for first, last in parts:
+            blocks = split_blocks(first, last, self.threads)
+            rows = np.array([[*block, tape.stride] for block in blocks], np.int64)
+            kept.append(rows)
+            jobs = [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
+            phases.append(jobs)
         if self._differentiates:
-            phases += self.numbers.maps.contract(bases[3], self.threads, kept)
+            found = (bases[3], bases[2], tape.stride, used)
+            phases += maps.contract(*found, self.threads, kept)
         return phases
 
     def arena_of(self, tape: Tape) -> Array:
@@ -497,6 +522,20 @@ class Program:
         plan = self._plan(tape, samples)
         team.run(plan.reduce)
         return self.total, plan.sums
+
+
+def _cuts(tape: Tape, stretch: Stretch) -> list[list[Stretch]]:
+    """A stretch in pieces, one after another, some of them two that may run at once."""
+    cuts, at = [], stretch.first
+    for fork in tape.forks:
+        if stretch.first <= fork.first < stretch.last:
+            if at < fork.first:
+                cuts.append([Stretch(at, fork.first)])
+            cuts.append([Stretch(fork.first, fork.cut), Stretch(fork.cut, fork.last)])
+            at = fork.last
+    if at < stretch.last or not cuts:
+        cuts.append([Stretch(at, stretch.last)])
+    return cuts
 
 
 def _mover(kernel: Kernel, tape: Tape) -> int:
