@@ -89,7 +89,6 @@ class Team:
         self._asleep = np.zeros(0, np.int64)
         self._bells: list[threading.Semaphore] = []
         self._places = (0, 0)  # where what is shared lies, and who sleeps
-        self._old: list[Any] = []  # what former workers may still look at
 
     def run(self, work: Work) -> None:
         """Runs all jobs, phase by phase; returns when all are done."""
@@ -130,7 +129,6 @@ class Team:
 
     def _hire(self, helpers: int) -> None:
         """A larger team; the former one finds no more jobs and sleeps for good."""
-        self._old.append((self._shared, self._asleep, self._bells))
         room = np.zeros(driver.SHARED_SIZE + driver.LINE, np.int64)
         start = -room.ctypes.data % 64 // 8
         self._shared = room[start : start + driver.SHARED_SIZE]
@@ -139,16 +137,18 @@ class Team:
         self._bells = [threading.Semaphore(0) for _ in range(helpers)]
         stand = kernels.entry(driver.STAND, "float32")
         for w, bell in enumerate(self._bells):
-            places = (self._places[0], self._asleep[w:].ctypes.data)
             threading.Thread(
                 target=_work,
-                args=(stand, np.array([*places, w + 1, PATIENCE], np.int64), bell),
+                args=(stand, self._shared, self._asleep, w, bell),
                 daemon=True,
                 name=f"tiedgraph-{w + 1}",
             ).start()
 
 
-def _work(stand: Any, operand: Array, bell: threading.Semaphore) -> None:
+def _work(stand: Any, shared: Array, asleep: Array, index: int, bell: threading.Semaphore) -> None:
+    # The arrays are kept here, as kernels may look at them until the process ends.
+    places = (shared.ctypes.data, asleep[index:].ctypes.data)
+    operand = np.array([*places, index + 1, PATIENCE], np.int64)
     place = operand.ctypes.data
     while True:
         stand(0, 0, 0, place)
