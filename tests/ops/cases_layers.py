@@ -44,6 +44,7 @@ CASES = {
     "conv1d": [
         Case((f(1, 3),), _conv1d(channels=1)),
         Case((f(3, 17),), _conv1d(channels=5)),
+        Case((f(128, 18),), _conv1d(channels=128)),  # channels in blocks
         Case((f(2, 9),), _conv1d(channels=4, stride=(2,), pad=(2,))),
         Case((f(4, 11),), _conv1d(channels=6, dilation=(2,), groups=2)),
         over_time(f(3, TIME), attrs=_conv1d(channels=5, pad="same"), lengths=(5, 3, 17, 6)),

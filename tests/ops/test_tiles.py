@@ -125,6 +125,7 @@ def test_turned_weights_change_no_bit(
 ) -> None:
     prepared, asked = prepare(name, case), []
     monkeypatch.setattr(convolution, "TURNING", 0)
+    monkeypatch.setattr(linear, "FAR", 0)
     for count, single in ((17, False), (3, True)):
         samples, lengths, params, given = _batch(prepared, "float64", count)
         found = []

@@ -167,6 +167,22 @@ def store(typing: Any, pointer: Any, offset: Any, value: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typing: Any, pointer: Any, offset: Any) -> Any:
+    """Asks for `pointer[offset]`, which will be read and written, and does not wait for it."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+        # To be written, to stay in the nearest cache, data.
+        builder.call(function, [place, whole(1), whole(3), whole(1)])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp), codegen
+
+
+@intrinsic
 def number(typing: Any, pointer: Any, index: Any) -> Any:
     """`operand[index]` read as the 64 bits of a float64 (see `tiedgraph.ops.rules.bits`)."""
 
@@ -660,6 +676,7 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
         "LANES": lane.lanes,
         "load": _make_load(lane),
         "store": store,
+        "prefetch": prefetch,
         "number": number,
         "broadcast": _make_broadcast(lane),
         "fma": fma,

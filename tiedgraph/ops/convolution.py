@@ -532,6 +532,8 @@ TILES = (
 
 
 LATENCY = 8  # multiply-adds of registers that a core begins before the first is done
+BLOCK = 64  # channels of one sample
+Loop = tuple[int, int, int]  # steps, and how far weights and inputs of two are apart
 
 
 def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) -> tuple[int, int]:
@@ -611,13 +613,14 @@ def windows(
                     *(start, epilogue, made),
                 )
         return
-    # Channels, rows and columns of the window, with the strides of w and x: the most go innermost.
-    reads = [
+    # Channels, rows and columns of the window, with the strides of w and x.
+    reads = _nested(
         (inputs, strides[1], high * row),
         (window[0], strides[2], dilation[0] * row),
         (window[1], strides[3], dilation[1] * lanes),
-    ]
-    counts, by_weight, by_input = zip(*sorted(reads, key=lambda r: r[0]), strict=True)
+        lanes == 1,
+    )
+    counts, by_weight, by_input = zip(*reads, strict=True)
     for first, vectors, width in vectors_along(emitter, across, max(stride[1], yc // lanes), add):
         # Where one vector holds all columns, rows are what a register tile has several of.
         along = [(vectors, stride[1] * width, width * (yc // lanes)), (rows, stride[0] * row, yr)]
@@ -644,6 +647,21 @@ def windows(
                     tiled[2],
                     lanes=width,
                 )
+
+
+def _nested(channels: Loop, rows: Loop, columns: Loop, single: bool) -> list[Loop]:
+    """The three loops of a window, the innermost last: the one with the most steps.
+
+    For a single sample, windows over one axis take many channels in blocks, whose inputs stay in
+    the nearest cache from one entry of the window to the next.
+    """
+    count, by_weight, by_input = channels
+    one_axis = min(rows[0], columns[0]) == 1 < max(rows[0], columns[0])
+    if single and one_axis and count >= 2 * BLOCK and count % BLOCK == 0:
+        block = (BLOCK, by_weight, by_input)
+        blocks = (count // BLOCK, BLOCK * by_weight, BLOCK * by_input)
+        return [blocks, max(rows, columns), block]
+    return sorted((channels, rows, columns), key=lambda loop: loop[0])
 
 
 def emit(emitter: Emitter) -> None:

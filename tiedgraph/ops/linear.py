@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -300,6 +301,7 @@ def reaching(count: int, widths: Sequence[int], add: bool) -> list[tuple[int, in
     return [(0, whole, width), *([(count - width, 1, width)] if rest else [])]
 
 
+FAR = 1 << 19  # numbers of a weight that tiles find in no second cache: a turned copy pays there
 LINE, SETS, WAYS = 16, 64, 8  # of the nearest cache: numbers of a line, sets, lines in each
 
 
@@ -447,9 +449,10 @@ def emit_backward(emitter: Emitter) -> None:
             add_sums(emitter, grad, emitter.param(1))
     wanted = emitter.grad_input(0)
     if wanted is not None:
+        far = emitter.lanes > 1 and prod(weight.shape) >= FAR
+        if far and crowded(emitter.attrs.units, weight.strides[0]):
+            weight = emitter.turned(0, (1, 0))
         with emitter.branch(2):
-            if emitter.lanes > 1 and crowded(emitter.attrs.units, weight.strides[0]):
-                weight = emitter.turned(0, (1, 0))
             multiply(emitter, grad, wanted[0], weight, turned=True, add=wanted[1])
 
 

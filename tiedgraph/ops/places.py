@@ -116,6 +116,8 @@ def products_kernel(rows: int) -> Kernel:
         "        known = panel - first",
         f"        for begin in range(0, many, {rows}):",
         f"            o = min(begin, many - {rows})",
+        # Rows of G are far apart; they come while the products are summed.
+        *(f"            prefetch(gradient, g + (o + {o}) * stride + first)" for o in range(rows)),
         *(f"            s{o}_{v} = broadcast(0.0)" for o, v in grid),
         "            source, given = x, d + o * places",
         "            for place in range(places):",
