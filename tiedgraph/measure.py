@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -251,7 +251,10 @@ def _nodes(program: Program, tape: Tape) -> list[NodeSpeed]:
 
 
 def _flops(graph: Graph, tape: Tape, node: Node) -> int:
-    """Of one sample; backwards once for the inputs' gradients and once for the parameters'."""
+    """Of one sample; backwards once for the inputs' gradients and once for the parameters'.
+
+    Functions such as exp, in epilogues too, count as what they are computed from.
+    """
     forward = node.forward or node
     op = BY_NAME[node.op]
     if op.flops is None:
@@ -259,11 +262,20 @@ def _flops(graph: Graph, tape: Tape, node: Node) -> int:
     shapes = tape.memory.shapes
     # What a function was put behind is no value any more; it was of the same shape.
     made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
-    once = op.flops(node.attrs, [shapes.get(v, made) for v in forward.inputs], made)
+    given = [shapes.get(v, made) for v in forward.inputs]
+    once = op.flops(node.attrs, given, made)
     if node.role != "backward":
-        return once
+        behind = [name for after in node.epilogue for name in BY_NAME[after].functions[0]]
+        return once + _called(op.functions[0], given) + _called(behind, [made])
     trained = any(graph.storages[graph.params[p].view.storage].trainable for p in node.params)
-    return once * (bool(node.outputs) + trained)
+    return once * (bool(node.outputs) + trained) + _called(op.functions[1], given)
+
+
+def _called(functions: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> int:
+    """Operations of functions of all numbers of the first shape."""
+    from tiedgraph.lanes import math  # imports Numba
+
+    return sum(math.operations(name) for name in functions) * elements(shapes[0])
 
 
 def _bytes(graph: Graph, tape: Tape, node: Node, item: int) -> int:
