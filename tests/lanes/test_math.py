@@ -225,7 +225,6 @@ def test_all_functions_are_tested() -> None:
 
 def test_operations_count_what_functions_are_made_of() -> None:
     counts = {name: math.operations(name) for name in RIGHT}
-    # A polynomial alone: reduction, six multiply-adds, and the power put together.
     assert all(20 < count < 80 for count in counts.values())
     assert counts["decay"] < counts["exp"] < counts["softplus"]
     assert math.operations("select") == 0
