@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -242,11 +242,32 @@ def _nodes(program: Program, tape: Tape) -> list[NodeSpeed]:
                 node.span.line if node.span is not None else 0,
                 rows[name],
                 spent[name],
-                operations(graph, node, tape.memory.shapes) * tape.lanes,
+                _flops(graph, tape, node) * tape.lanes,
                 _bytes(graph, tape, node, item),
             )
         )
     return found
+
+
+def _flops(graph: Graph, tape: Tape, node: Node) -> int:
+    """Of one sample; functions such as exp, in epilogues too, count as what they are made of."""
+    op, shapes = BY_NAME[node.op], tape.memory.shapes
+    counted = operations(graph, node, shapes)
+    if op.flops is None:
+        return counted
+    made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
+    given = [shapes.get(value, made) for value in (node.forward or node).inputs]
+    if node.role == "backward":
+        return counted + _called(op.functions[1], given)
+    behind = [name for after in node.epilogue for name in BY_NAME[after].functions[0]]
+    return counted + _called(op.functions[0], given) + _called(behind, [made])
+
+
+def _called(functions: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> int:
+    """Operations of functions of all numbers of the first shape."""
+    from tiedgraph.lanes import math  # imports Numba
+
+    return sum(math.operations(name) for name in functions) * elements(shapes[0])
 
 
 def _bytes(graph: Graph, tape: Tape, node: Node, item: int) -> int:

@@ -1,7 +1,7 @@
 """Every op in both directions on one tile and one thread, beside the roofline of this machine.
 
 The roofline is that of `tiedgraph.measure`: the peak of multiply-adds, and the bandwidth of a near
-cache. A function such as tanh counts as one operation, so what it computes shows as a distance.
+cache. A function such as tanh counts as the operations that it is computed from.
 """
 
 from __future__ import annotations

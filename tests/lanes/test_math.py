@@ -221,3 +221,10 @@ def test_sums_of_logarithms(dtype: type[np.floating[Any]], bound: float) -> None
 
 def test_all_functions_are_tested() -> None:
     assert set(math.names("float32")) == set(math.names("float64")) == {*RIGHT, "log_add"}
+
+
+def test_operations_count_what_functions_are_made_of() -> None:
+    counts = {name: math.operations(name) for name in RIGHT}
+    assert all(20 < count < 80 for count in counts.values())
+    assert counts["decay"] < counts["exp"] < counts["softplus"]
+    assert math.operations("select") == 0

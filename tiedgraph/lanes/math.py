@@ -36,7 +36,10 @@ class Format:
     high, low: log(2) in two parts; multiples of `high` by any exponent are exact.
     largest, smallest: arguments beyond which exp overflows, and is zero.
     exponential: q in exp(r) = 1 + r + r^2 q(r), for |r| <= log(2) / 2.
-    logarithm: q in log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2), for |s| <= 3 - sqrt(8).
+    logarithm: q in log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2), for |s| <= 3 - sqrt(8); or, where
+      division takes longer than a longer polynomial,
+    direct: q in log(1 + x) = x - x^2 / 2 + x^3 q(x), for x from sqrt(1/2) - 1 to sqrt(2) - 1,
+    unit: q in log(1 + x) = x + x^2 q(x), for x from 0 to 1.
     erf_near: q in erf(x) = x + x q(x^2), for |x| <= 1.
     erf_far: q in erf(x) = 1 - exp(-q(x)), from 1 to `erf_end`, where erf is 1.
     tanh_end: where |2 x| is larger, tanh is 1.
@@ -61,6 +64,8 @@ class Format:
     tanh_end: float
     decay_end: float
     addend_end: float
+    direct: Sequence[float] = ()
+    unit: Sequence[float] = ()
     addend_exp: Sequence[float] = ()
     addend_log: Sequence[float] = ()
 
@@ -80,7 +85,28 @@ SINGLE = Format(
         0.008368724025785923,
         0.0013813964324072003,
     ),
-    logarithm=(0.6666677594184875, 0.3997757136821747, 0.2987132966518402),  # 2^-29.1
+    logarithm=(),
+    direct=(  # 2^-27.4 of log
+        0.3333333134651184,
+        -0.2500081956386566,
+        0.20001226663589478,
+        -0.16623356938362122,
+        0.14201757311820984,
+        -0.13160182535648346,
+        0.1276157647371292,
+        -0.07634496688842773,
+    ),
+    unit=(  # 2^-27.7 of log(1 + x)
+        -0.4999990165233612,
+        0.3332996368408203,
+        -0.24954134225845337,
+        0.1967593878507614,
+        -0.15305592119693756,
+        0.10603653639554977,
+        -0.05695951730012894,
+        0.019851453602313995,
+        -0.0032440233044326305,
+    ),
     erf_near=(  # 2^-29.5
         0.12837916612625122,
         -0.3761262893676758,
@@ -332,10 +358,13 @@ def _exp(x: Value) -> Value:
 
 def _log_sum(k: Value, f: Value, low: Value | None = None) -> Value:
     """k log(2) + log(1 + f) + low, for f from sqrt(1/2) - 1 to sqrt(2) - 1."""
-    s = f / (f + 2.0)
-    z = s * s
-    half = f * f * 0.5
-    tail = s * fma(polynomial(f.format.logarithm, z), z, half)
+    square = f * f
+    half = square * 0.5
+    if f.format.direct:
+        tail = f * square * polynomial(f.format.direct, f)
+    else:
+        s = f / (f + 2.0)
+        tail = s * fma(polynomial(f.format.logarithm, s * s), s * s, half)
     tail = fma(f.format.low, k, tail)
     if low is not None:
         tail = tail + low
@@ -358,13 +387,16 @@ def _log_normal(x: Value, low: Value | None = None, lift: Value | None = None) -
 
 def _log_special(x: Value, result: Value) -> Value:
     """`result`, and what the logarithm is of zero, negative numbers, infinity and NaN."""
-    usual = x.builder.and_(x.is_(">", 0.0), x.is_("<", INFINITY))
-    unusual = x.select(x.is_("==", 0.0), -INFINITY, x.select(x.is_("<", 0.0), NAN, x))
-    return x.select(usual, result, unusual)
+    # Each choice by one comparison: masks of several are slow where there are no mask registers.
+    result = x.select(x.is_("<", INFINITY), result, x)
+    result = x.select(x.is_("<", 0.0), NAN, result)
+    return x.select(x.is_("==", 0.0), -INFINITY, result)
 
 
 def _log1p_unit(x: Value) -> Value:
     """log(1 + x) for x from 0 to 1, where 1 + x need not be rounded."""
+    if x.format.unit:
+        return fma(polynomial(x.format.unit, x), x * x, x)
     upper = x.is_(">", 2.0 * ROOT_HALF - 1.0)
     f = x.select(upper, fma(0.5, x, -0.5), x)
     return _log_sum(x.select(upper, 1.0, 0.0), f)
@@ -449,23 +481,39 @@ def _intrinsic(name: str, make: Callable[[Value], Value], doc: str) -> Any:
     return unary(name, lambda builder, x: make(Value(builder, x)).ir, doc)
 
 
-FUNCTIONS = {
-    name: _intrinsic(name, make, doc)
-    for name, make, doc in (
-        ("exp", _make_exp, "e^x; infinite above 88.7 (709.8), 0 below -104 (-745.2)."),
-        ("decay", _make_decay, "e^x for x up to 0, quicker than exp; 0 below -87 (-708)."),
-        ("log", _make_log, "Natural logarithm; -inf at 0, NaN below."),
-        ("log1p", _make_log1p, "log(1 + x), accurate near 0; -inf at -1, NaN below."),
-        ("tanh", _make_tanh, "Hyperbolic tangent."),
-        ("sigmoid", _make_sigmoid, "1 / (1 + e^-x)."),
-        ("softplus", _make_softplus, "log(1 + e^x)."),
-        (
-            "erf",
-            _make_erf,
-            "Error function, the integral of 2 / sqrt(pi) e^-t^2 from 0 to x.",
-        ),
-    )
-}
+FORMULAS: tuple[tuple[str, Callable[[Value], Value], str], ...] = (
+    ("exp", _make_exp, "e^x; infinite above 88.7 (709.8), 0 below -104 (-745.2)."),
+    ("decay", _make_decay, "e^x for x up to 0, quicker than exp; 0 below -87 (-708)."),
+    ("log", _make_log, "Natural logarithm; -inf at 0, NaN below."),
+    ("log1p", _make_log1p, "log(1 + x), accurate near 0; -inf at -1, NaN below."),
+    ("tanh", _make_tanh, "Hyperbolic tangent."),
+    ("sigmoid", _make_sigmoid, "1 / (1 + e^-x)."),
+    ("softplus", _make_softplus, "log(1 + e^x)."),
+    (
+        "erf",
+        _make_erf,
+        "Error function, the integral of 2 / sqrt(pi) e^-t^2 from 0 to x.",
+    ),
+)
+
+FUNCTIONS = {name: _intrinsic(name, make, doc) for name, make, doc in FORMULAS}
+
+
+@lru_cache
+def operations(name: str) -> int:
+    """What a function costs for one number in single precision, 0 for names of others.
+
+    A multiply-add counts twice, as in peaks; all else once, whole numbers and choices too.
+    """
+    make = {known: make for known, make, _ in FORMULAS}.get(name)
+    if make is None:
+        return 0
+    kind = ir.VectorType(ir.FloatType(), 16)
+    function = ir.Function(ir.Module(), ir.FunctionType(kind, [kind]), name)
+    block = function.append_basic_block()
+    make(Value(ir.IRBuilder(block), function.args[0]))
+    made = [instruction for instruction in block.instructions if instruction.opname != "bitcast"]
+    return len(made) + sum("fmuladd" in str(instruction) for instruction in made)
 
 
 @intrinsic

@@ -264,5 +264,6 @@ CROSS_ENTROPY = Op(
     emit=_emit_cross_entropy,
     emit_backward=_emit_cross_entropy_backward,
     flops=lambda attrs, inputs, output: 4 * elements(inputs[0]),
+    functions=(("decay",), ()),
     keeps=_keeps,
 )

@@ -15,7 +15,7 @@ import numpy as np
 
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.pointwise import sigmoid
-from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, OpError, setting
+from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, OpError, called, setting
 from tiedgraph.ops.steps import (
     ONE_NUMBER,
     Steps,
@@ -236,6 +236,7 @@ def _comparison(
         emit=emit,
         emit_backward=emit_backward,
         flops=lambda attrs, inputs, output: 3 * elements(inputs[0]),
+        functions=(called(row.value), called(row.slopes[0])),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tiedgraph.ir.types import Type, elements
-from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, bits, each_number, hidden
+from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, bits, called, each_number, hidden
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ def _record(
         pointwise=text,
         padding=padding,
         flops=flops,
+        functions=(called(text.value), called(text.derivative)),
     )
 
 

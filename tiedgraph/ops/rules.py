@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -311,6 +312,11 @@ def bits(number: float) -> int:
     return found
 
 
+def called(text: str) -> tuple[str, ...]:
+    """Names that kernel text calls, as often as it does."""
+    return tuple(re.findall(r"\b(\w+)\(", text))
+
+
 Shape = Callable[[Any, Sequence[Type]], Type]
 Forward = Callable[[Any, Sequence[Array], Sequence[Array]], Array]
 Backward = Callable[
@@ -350,7 +356,10 @@ class Op:
     inference(attrs): attrs for evaluation and prediction (dropout off); None if the same.
     larger_is_better: for metrics, such as accuracy.
     finish(sums): for metrics, from the sums over all samples of the op's output vector.
-    flops(attrs, inputs, output): operations of one sample forwards, given bound shapes.
+    flops(attrs, inputs, output): operations of one sample forwards, given bound shapes; a function
+      such as exp counts as one.
+    functions: those of `tiedgraph.lanes.math` that kernels compute for each number of the first
+      input, forwards and backwards.
     places(inputs, output): for layers that read the same parameters again and again, how many times
       in one sample: once for each place of a window, or for each step.
     keeps(attrs, inputs, output): lane vectors that the forward rows leave to the backward ones
@@ -382,6 +391,7 @@ class Op:
     finish: Callable[[Array], float] | None = None
     larger_is_better: bool = False
     flops: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
+    functions: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     places: Callable[[Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
     keeps: Callable[[Any, Sequence[tuple[int, ...]], tuple[int, ...]], int] | None = None
     spelling: str = ""

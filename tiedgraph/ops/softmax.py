@@ -225,6 +225,7 @@ def _record(
         emit=emit,
         emit_backward=emit_backward,
         flops=_flops,
+        functions=(("decay",), ()),
         keeps=_keeps if name == "log_softmax" else None,
     )
 

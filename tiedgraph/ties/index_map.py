@@ -23,7 +23,7 @@ from tiedgraph.ties.layout import Array, Shape
 from tiedgraph.ties.map_file import read_integers, read_several
 from tiedgraph.ties.view import IndexMap, ViewError, map_step
 
-MAX_ENTRIES = 2**26  # of a parameter under an index map; each takes 8 to 16 bytes
+MAX_ENTRIES = 2**26  # of a parameter under an index map; each takes 12 to 24 bytes
 
 
 @dataclass(frozen=True)
