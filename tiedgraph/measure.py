@@ -22,6 +22,7 @@ from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ir.types import elements
 from tiedgraph.lanes.machine import registers
 from tiedgraph.model import Model
+from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.memory import shares_memory
 from tiedgraph.passes.simplify import Mode
