@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tiedgraph as tg
+from tiedgraph.codegen import driver
 
 TEXT = """
 input x: float[3, time]
@@ -99,3 +101,26 @@ def test_two_threads_share_the_rows_of_one_sample() -> None:
     for fork in tape.forks:
         branches = [row.branch for row in tape.rows[fork.first : fork.last]]
         assert branches == [1] * (fork.cut - fork.first) + [2] * (fork.last - fork.cut)
+
+
+def test_data_comes_in_before_two_threads_share_rows_and_goes_out_after() -> None:
+    text = "input x: float[3, 24, 24]\noutput y = conv2d(x, 13, window=5)\n"
+    given = np.random.default_rng(0).normal(size=(1, 3, 24, 24)).astype(np.float32)
+    alone, both = (tg.compile_text(text, threads=threads, seed=1) for threads in (1, 2))
+    expected = alone.predict(x=given)["y"]
+    for _ in range(50):
+        assert (both.predict(x=given)["y"] == expected).all()
+    program = both.program("predict")
+    (fork,) = program.latest.forks
+    assert (fork.first, fork.last) == (0, len(program.latest.rows))
+    coming, going = (driver.SHARD.index(f"{way}_count") for way in ("incoming", "outgoing"))
+    plan = program._last[1]
+    assert plan is not None
+    told = [[int64s(job.operand, len(driver.SHARD)) for job in jobs] for jobs in plan.walk.phases]
+    assert [[row[coming] for row in jobs] for jobs in told] == [[1], [0, 0], [0]]
+    assert [[row[going] for row in jobs] for jobs in told] == [[0], [0, 0], [1]]
+
+
+def int64s(place: int, count: int) -> list[int]:
+    """The numbers that lie at an address."""
+    return list((ctypes.c_int64 * count).from_address(place))

@@ -525,16 +525,19 @@ class Program:
 
 
 def _cuts(tape: Tape, stretch: Stretch) -> list[list[Stretch]]:
-    """A stretch in pieces, one after another, some of them two that may run at once."""
-    cuts, at = [], stretch.first
+    """A stretch in pieces, one after another, some of them two that may run at once.
+
+    The first and the last one, where data comes in and goes out, are single, and may be empty.
+    """
+    cuts: list[list[Stretch]] = []
+    at = stretch.first
     for fork in tape.forks:
         if stretch.first <= fork.first < stretch.last:
-            if at < fork.first:
+            if at < fork.first or not cuts:
                 cuts.append([Stretch(at, fork.first)])
             cuts.append([Stretch(fork.first, fork.cut), Stretch(fork.cut, fork.last)])
             at = fork.last
-    if at < stretch.last or not cuts:
-        cuts.append([Stretch(at, stretch.last)])
+    cuts.append([Stretch(at, stretch.last)])
     return cuts
 
 
