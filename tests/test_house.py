@@ -121,6 +121,17 @@ def test_light_modules_do_without_llvm(module: str) -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_a_model_is_compiled_without_what_it_does_not_need() -> None:
+    code = (
+        "import sys, numpy, tiedgraph as tg\n"
+        "model = tg.compile_text('input x: float[3]\\ny = dense(x, 3)\\nloss mse(y, x)')\n"
+        "model.step(x=numpy.ones((2, 3)))\n"
+        "print({'networkx', 'filelock', 'typer', 'rich', 'tiedgraph.suggestions'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_no_machine_paths() -> None:
     root = PACKAGE.parent
     listed = subprocess.run(

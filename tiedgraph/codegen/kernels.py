@@ -14,7 +14,7 @@ import hashlib
 import threading
 from functools import cache as cache_forever
 from functools import lru_cache
-from importlib import metadata, resources
+from importlib import resources
 from typing import Any
 
 from tiedgraph.codegen import cache
@@ -33,10 +33,11 @@ compiled_here = 0  # kernels that this process had to compile, for reports and t
 @lru_cache
 def _toolchain() -> str:
     """Everything but the text that machine code depends on."""
+    import llvmlite
+
     lanes = resources.files("tiedgraph.lanes")
     texts = [lanes.joinpath(name).read_text() for name in ("vector.py", "math.py", "text.py")]
-    version = metadata.version("llvmlite")
-    parts = (version, machine.processor(), texts, _PIPELINE)
+    parts = (llvmlite.__version__, machine.processor(), texts, _PIPELINE)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
