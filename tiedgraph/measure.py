@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from tiedgraph.codegen import kernels, tuning
-from tiedgraph.codegen.tape import Tape
+from tiedgraph.codegen.tape import Tape, operations
 from tiedgraph.gradients import random_batch
 from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ir.types import elements
 from tiedgraph.lanes.machine import registers
 from tiedgraph.model import Model
-from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.memory import shares_memory
 from tiedgraph.passes.simplify import Mode
@@ -218,7 +217,7 @@ def _nodes(program: Program, tape: Tape) -> list[NodeSpeed]:
     """Each node's rows on one tile, in a memory of their own."""
     graph = program.schedule.graph
     arena = program.arena_of(tape)
-    numbers, gradient = program.numbers.array.copy(), aligned(tape.stride + 64, tape.dtype)
+    numbers, gradient = program.numbers.copy(), aligned(tape.stride + 64, tape.dtype)
     spent: dict[str, float] = {}
     rows: dict[str, int] = {}
     for row, (entry, first) in zip(tape.rows, tape.table, strict=True):
@@ -243,27 +242,11 @@ def _nodes(program: Program, tape: Tape) -> list[NodeSpeed]:
                 node.span.line if node.span is not None else 0,
                 rows[name],
                 spent[name],
-                _flops(graph, tape, node) * tape.lanes,
+                operations(graph, node, tape.memory.shapes) * tape.lanes,
                 _bytes(graph, tape, node, item),
             )
         )
     return found
-
-
-def _flops(graph: Graph, tape: Tape, node: Node) -> int:
-    """Of one sample; backwards once for the inputs' gradients and once for the parameters'."""
-    forward = node.forward or node
-    op = BY_NAME[node.op]
-    if op.flops is None:
-        return 0
-    shapes = tape.memory.shapes
-    # What a function was put behind is no value any more; it was of the same shape.
-    made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
-    once = op.flops(node.attrs, [shapes.get(v, made) for v in forward.inputs], made)
-    if node.role != "backward":
-        return once
-    trained = any(graph.storages[graph.params[p].view.storage].trainable for p in node.params)
-    return once * (bool(node.outputs) + trained)
 
 
 def _bytes(graph: Graph, tape: Tape, node: Node, item: int) -> int:

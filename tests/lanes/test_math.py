@@ -85,7 +85,7 @@ BOUND = {
     "exp": 1.1,
     "log": 1.1,
     "log1p": 1.1,
-    "tanh": 2.0,
+    "tanh": 2.75,
     "sigmoid": 2.0,
     "softplus": 2.0,
     "erf": 1.1,

@@ -10,6 +10,7 @@ from cases import Array, Case, Lengths, Prepared, each_case, prepare
 from tile import cut, fill_of, outside, run
 
 from tiedgraph.ir.types import bind
+from tiedgraph.ops import convolution, linear
 
 # Samples, and whether each has a tile of its own.
 BATCHES = ((1, False), (3, False), (16, False), (17, False), (3, True))
@@ -114,6 +115,28 @@ def test_kernels(name: str, case: Case, dtype: str) -> None:
                     if gradient is not None:
                         assert expected is not None
                         _close(gradient, expected, dtype, _scale([expected]), "parameter")
+
+
+@pytest.mark.parametrize(
+    ("name", "case"), [c for c in each_case() if c.values[0] in ("dense", "conv1d", "conv2d")]
+)
+def test_turned_weights_change_no_bit(
+    name: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, asked = prepare(name, case), []
+    monkeypatch.setattr(convolution, "TURNING", 0)
+    for count, single in ((17, False), (3, True)):
+        samples, lengths, params, given = _batch(prepared, "float64", count)
+        found = []
+        for turned in (False, True):
+            for module in (linear, convolution):
+                monkeypatch.setattr(
+                    module, "crowded", lambda *told, t=turned: asked.append(told) or t
+                )
+            made = run(prepared, "float64", samples, lengths, params, given, single=single)
+            found.append([x.tobytes() for x in made.grad_inputs[0]])
+        assert found[0] == found[1]
+    assert asked
 
 
 @pytest.mark.parametrize(("name", "case"), each_case())

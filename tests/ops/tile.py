@@ -7,17 +7,19 @@ to something.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 from cases import Array, Lengths, Prepared
 
-from tiedgraph.codegen import kernels
+from tiedgraph.codegen import driver, kernels
 from tiedgraph.ir.types import bind
 from tiedgraph.lanes.machine import registers
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
+from tiedgraph.runtime.turned import matrices
 
 Row = tuple[Kernel | None, tuple[int, ...], bool, int]
 
@@ -47,6 +49,7 @@ class Tiles(Emitter):
         self.lanes = 1 if single else lanes
         self.widths = (lanes, lanes // 2, lanes // 4, 1) if single else (lanes,)
         self.registers = registers(np.dtype(dtype).itemsize)
+        self.parts = 2 if single else 1
         self.epilogue = ()
         self.dtype = dtype
         self.accumulate = accumulate
@@ -92,6 +95,18 @@ class Tiles(Emitter):
     def param(self, i: int) -> ParamBuffer:
         return self.params[i]
 
+    def turned(self, i: int, order: tuple[int, ...]) -> ParamBuffer:
+        param = self.params[i]
+        shape = tuple(param.shape[axis] for axis in order)
+        source = replace(param, shape=shape, strides=tuple(param.strides[a] for a in order))
+        copy = self.numbers + 3
+        self.numbers = copy + prod(shape)
+        rows = matrices(source, copy)
+        operands = (len(rows), *(n for row in rows for n in row))
+        self.call(driver.REORDER, *operands, once=True)
+        strides = [prod(shape[order.index(axis) + 1 :]) for axis in range(len(order))]
+        return ParamBuffer(copy, param.shape, tuple(strides), trainable=False)
+
     def scratch(self, elements: int) -> Buffer:
         return self._place((elements,))
 
@@ -110,6 +125,12 @@ class Tiles(Emitter):
 
     def sum_statistic(self, name: str, count: int) -> None:
         self.rows.append((None, (self.statistic(name, count), count), True, self.lanes))
+
+    @contextmanager
+    def branch(self, number: int) -> Iterator[None]:
+        before, self.parts = self.parts, 1
+        yield
+        self.parts = before
 
     def call(
         self,

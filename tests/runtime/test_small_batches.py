@@ -69,3 +69,33 @@ def test_few_samples_along_time_have_tiles_of_their_own() -> None:
         model.step(**batch(samples))
         lanes[samples] = model.program("train").latest.lanes
     assert lanes == {1: 1, 8: 1, 9: 8, 17: 16}
+
+
+LARGER = """
+input x: float[3, 20, 20]
+target y: class[4]
+a = conv2d(x, 13, window=5, pad=2) |> tanh
+b = conv2d(a, 8, window=3, stride=2) |> tanh
+c = dense(b, 150) |> relu
+o = dense(c, 4)
+loss cross_entropy(o, y)
+train { optimizer = sgd(rate=0.1, momentum=0.9) }
+"""
+
+
+def test_two_threads_share_the_rows_of_one_sample() -> None:
+    rng = np.random.default_rng(0)
+    given = {"x": rng.normal(size=(1, 3, 20, 20)).astype(np.float32), "y": np.array([2])}
+    found = []
+    for threads in (1, 2, 3):
+        model = tg.compile_text(LARGER, threads=threads, seed=1)
+        losses = [model.step(**given) for _ in range(3)]
+        found.append((losses, {n: a.tobytes() for n, a in model.free.items()}))
+    assert found[0] == found[1] == found[2]
+    tape = model.program("train").latest
+    shared = [{row.node for row in tape.rows[fork.first : fork.last]} for fork in tape.forks]
+    assert all(len(nodes) == 1 for nodes in shared)
+    assert {"a.conv2d", "d(b.conv2d)"} <= set().union(*shared)
+    for fork in tape.forks:
+        branches = [row.branch for row in tape.rows[fork.first : fork.last]]
+        assert branches == [1] * (fork.cut - fork.first) + [2] * (fork.last - fork.cut)

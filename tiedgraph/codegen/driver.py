@@ -1,9 +1,9 @@
 """The kernels that serve every program: the walk over a tape, data in and out, sums over shards.
 
-A *job* is a row of 64-bit integers that tells one thread what to do (`JOB` names its fields). Tiles
-are dealt to at most `SHARDS` shards, whatever the number of threads, and each shard has its own
-gradient buffer; shards are summed by a fixed pairwise tree. So no bit of a result depends on
-threads.
+Tiles are dealt to at most `SHARDS` shards, whatever the number of threads, and each shard has its
+own gradient buffer; a *walk* takes the tiles of one shard through a tape, in their order (`SHARD`
+names what it is told). Shards are summed by a fixed pairwise tree. So no bit of a result depends on
+threads, nor on which of them takes which shard.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from tiedgraph.ops.rules import Kernel
 
 SHARDS = 8
 
-JOB = (
-    "first_shard",  # this thread's shards: first, first + step, ...
-    "shard_step",
+SHARD = (
+    "shard",  # the first of its tiles; the others are shard + shards, ...
     "shards",
     "tiles",
     "samples",
@@ -32,20 +31,20 @@ JOB = (
     "outgoing_count",
 )
 
-_FIELDS = "\n".join(f"    {name} = operand[{i}]" for i, name in enumerate(JOB))
+_FIELDS = "\n".join(f"    {name} = operand[{i}]" for i, name in enumerate(SHARD))
 
 
 def _moves(rows: str, count: str) -> str:
     """Text that runs one pack or unpack kernel for each row of a table, for the present tile."""
     return f"""
-            for i in range({count}):
-                moved[0] = {rows}[5 * i + 1]
-                moved[1] = {rows}[5 * i + 2]
-                moved[2] = {rows}[5 * i + 3]
-                moved[3] = {rows}[5 * i + 4]
-                moved[4] = tile * LANES
-                moved[5] = samples
-                call({rows}[5 * i], arena, parameter, mine, moved)"""
+        for i in range({count}):
+            moved[0] = {rows}[5 * i + 1]
+            moved[1] = {rows}[5 * i + 2]
+            moved[2] = {rows}[5 * i + 3]
+            moved[3] = {rows}[5 * i + 4]
+            moved[4] = tile * LANES
+            moved[5] = samples
+            call({rows}[5 * i], arena, parameter, mine, moved)"""
 
 
 WALK = Kernel(
@@ -56,18 +55,15 @@ WALK = Kernel(
     coming = integers(incoming)
     going = integers(outgoing)
     moved = words(8)
-    shard = first_shard
-    while shard < shards:
-        tile = shard
-        mine = address(addressed(gradient) + shard * gradient_stride * ITEM)
-        while tile < tiles:
-            arena = address(addressed(activation) + tile * arena_stride * ITEM)
+    mine = address(addressed(gradient) + shard * gradient_stride * ITEM)
+    tile = shard
+    while tile < tiles:
+        arena = address(addressed(activation) + tile * arena_stride * ITEM)
 {_moves("coming", "incoming_count")}
-            for i in range(first_row, last_row):
-                call(row[2 * i], arena, parameter, mine, integers(operands + 8 * row[2 * i + 1]))
+        for i in range(first_row, last_row):
+            call(row[2 * i], arena, parameter, mine, integers(operands + 8 * row[2 * i + 1]))
 {_moves("going", "outgoing_count")}
-            tile += shards
-        shard += shard_step
+        tile += shards
 """,
 )
 
@@ -123,30 +119,31 @@ UNPACK = Kernel(
 )
 
 
-def _tree(first: int, count: int) -> str:
+def _tree(first: int, count: int, number: str = "gradient[i + {} * stride]") -> str:
     """The sum of shards `first` .. `first + count - 1`, pairwise."""
     if count == 1:
-        return f"gradient[i + {first} * stride]"
+        return number.format(first)
     half = count // 2
-    return f"({_tree(first, half)} + {_tree(first + half, half)})"
+    return f"({_tree(first, half, number)} + {_tree(first + half, half, number)})"
 
 
 @lru_cache
 def reduce(count: int) -> Kernel:
-    """Sums the first `count` shards over begin <= i < end into `activation`.
+    """Sums the first `count` shards over begin <= i < end, whole vectors, into `activation`.
 
     Leaves them zero for the next step. Shards beyond `count` got no tile and hold zeros.
     """
-    clear = "\n".join(f"        gradient[i + {shard} * stride] = 0" for shard in range(count))
+    total = _tree(0, count, "load(gradient, i + {} * stride)")
+    clear = "\n".join(f"        store(gradient, i + {k} * stride, zero)" for k in range(count))
     return Kernel(
         "reduce",
         f"""def kernel(activation, parameter, gradient, operand):
     begin = operand[0]
     end = operand[1]
     stride = operand[2]
-    for i in range(begin, end):
-        activation[i] = {_tree(0, count)}
-    for i in range(begin, end):
+    zero = broadcast(0.0)
+    for i in range(begin, end, LANES):
+        store(activation, i, {total})
 {clear}
 """,
     )
@@ -190,9 +187,36 @@ EXPAND = Kernel(
 """,
 )
 
-# The adjoint on the summed gradient. Rows are (address of pairs, of coefficients or 0, target,
-# begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit integer,
-# sums[k] += c[i] * gradient[target + i].
+# Copies of parameters in another order. Operands are how many rows there are, and rows (source,
+# target, rows, columns, how far these are apart in the source): each copies one matrix, whose
+# columns then lie side by side.
+REORDER = Kernel(
+    "reorder",
+    """def kernel(activation, parameter, gradient, operand):
+    for r in range(operand[0]):
+        at = 1 + 6 * r
+        source, target = operand[at], operand[at + 1]
+        rows, columns = operand[at + 2], operand[at + 3]
+        down, right = operand[at + 4], operand[at + 5]
+        for first in range(0, columns, LANES):
+            last = min(first + LANES, columns)
+            known = 0
+            if down == 1 and first + LANES <= columns:
+                known = rows // LANES * LANES
+                for row in range(0, known, LANES):
+                    begin = source + row + first * right
+                    into = target + row * columns + first
+                    transpose(parameter, begin, right, parameter, into, columns)
+            for row in range(known, rows):
+                for c in range(first, last):
+                    found = parameter[source + row * down + c * right]
+                    parameter[target + row * columns + c] = found
+""",
+)
+
+# The adjoint of EXPAND on the summed gradient. Rows are (address of pairs, of coefficients or 0,
+# target, begin, end, address of sums): of pairs (free number k, entry i), two halves of a 64-bit
+# integer, sums[k] += c[i] * gradient[target + i].
 CONTRACT = Kernel(
     "contract",
     """def kernel(activation, parameter, gradient, operand):
@@ -237,42 +261,78 @@ COLLECT = Kernel(
 
 # ---------------------------------------------------------------- threads that stand ready
 
-# A worker's box of 64-bit integers; see `tiedgraph.runtime.team`.
-BOX = ("posted", "done", "entry", "activation", "parameter", "gradient", "operand", "asleep")
-BOX_SIZE = 16  # two cache lines, so that workers do not share any
+# Work is cut into phases of jobs, and a job is taken by whichever thread comes first. What threads
+# share, 64-bit integers; see `tiedgraph.runtime.team`.
+SHARED = (
+    "open",  # the jobs to be had: helpers << 48 | first << 24 | end
+    "jobs",  # address of the phase's rows; read after one was taken, when it cannot change
+    "left",  # jobs of the phase that are not done
+)
+SHARED_SIZE = 24  # three cache lines: one for each of them, so that none waits for another
+LINE = 8
+OPEN, JOBS, LEFT = (LINE * SHARED.index(name) for name in SHARED)
+MOST = (1 << 24) - 1  # jobs of a phase
 
-# Runs jobs as they are posted; returns when none came for `patience` looks.
+# A job's row. Kernels that need memory of their own find it at activation + own * thread.
+JOB = ("entry", "activation", "parameter", "gradient", "operand", "own")
+
+
+def _run_job(row: str, thread: str, indent: int) -> str:
+    """Text that runs the job at `row` of the table `jobs`."""
+    return f"""at = {len(JOB)} * ({row})
+call(
+    jobs[at], address(jobs[at + 1] + {thread} * jobs[at + 5]), address(jobs[at + 2]),
+    address(jobs[at + 3]), integers(jobs[at + 4]),
+)""".replace("\n", "\n" + " " * indent)
+
+
+# Takes jobs, from the end, as they are opened; returns when there was none for `patience` looks.
+# Operands are the addresses of what is shared and of whether this thread sleeps, its number, from
+# 1, and its patience.
 STAND = Kernel(
     "stand",
-    """def kernel(activation, parameter, gradient, operand):
-    box = integers(operand[0])
-    patience = operand[1]
-    done = load_acquire(box, 1)
+    f"""def kernel(activation, parameter, gradient, operand):
+    shared = integers(operand[0])
+    asleep = integers(operand[1])
+    thread = operand[2]
+    patience = operand[3]
+    store_release(asleep, 0, 0)
     looks = 0
-    while looks < patience:
-        if load_acquire(box, 0) == done:
+    while looks <= patience:
+        state = load_acquire(shared, {OPEN})
+        end = state & {MOST}
+        if thread <= state >> 48 and (state >> 24) & {MOST} < end:
+            if looks == patience:
+                store_release(asleep, 0, 0)
+            if compare_and_swap(shared, {OPEN}, state, state - 1):
+                jobs = integers(shared[{JOBS}])
+                {_run_job("end - 1", "thread", 16)}
+                fetch_add(shared, {LEFT}, -1)
+            looks = 0
+        else:
             pause()
             looks += 1
-        else:
-            call(box[2], address(box[3]), address(box[4]), address(box[5]), integers(box[6]))
-            done += 1
-            store_release(box, 1, done)
-            looks = 0
+            if looks == patience:
+                # Whoever opens jobs from here on sees it; one more look for those before.
+                fetch_add(asleep, 0, 1)
 """,
 )
 
-# Leads the workers through phases: in each, the first job is run here and the others are posted,
-# and all are done before the next phase begins. `operand` has, by name:
+# Leads through phases of jobs, each of which begins when the one before is done. Jobs are taken
+# from the start here, and by the helpers from the end, so that in each run a thread meets much the
+# same memory. `operand` has, by name:
 LEADING = (
-    "jobs",  # address of rows of entry, activation, parameter, gradient and operand
+    "jobs",  # address of the rows of all phases
     "counts",  # address of the number of jobs of each phase, at least one
     "phases",
-    "boxes",
-    "patience",  # looks at the workers before it returns, to be called again
+    "helpers",  # other threads that may take jobs, the first of them where jobs are few
+    "shared",
+    "asleep",  # address of whether each helper sleeps
+    "patience",  # looks at jobs of others before it returns, to be called again
     "gate",  # address of a number; no further phase begins where it is not 0
     "phase",  # where to go on; 0 for a new start
     "row",
-    "waiting",  # how many workers are not done with jobs posted before; 0 at the start and the end
+    "waiting",  # whether the phase is begun and not done; 0 at the start and the end
 )
 
 LEAD = Kernel(
@@ -280,42 +340,52 @@ LEAD = Kernel(
     f"""def kernel(activation, parameter, gradient, operand):
     jobs = integers(operand[0])
     counts = integers(operand[1])
-    gate = integers(operand[5])
-    phase = operand[6]
-    row = operand[7]
-    waiting = operand[8]
+    most = operand[3]
+    shared = integers(operand[4])
+    asleep = integers(operand[5])
+    gate = integers(operand[7])
+    phase = operand[8]
+    row = operand[9]
+    waiting = operand[10]
     while phase < operand[2]:
-        workers = counts[phase] - 1
-        if waiting == 0:
-            for w in range(workers):
-                box = integers(operand[3] + w * {8 * BOX_SIZE})
-                for i in range(5):
-                    box[2 + i] = jobs[5 * (row + w + 1) + i]
-                store_release(box, 0, load_acquire(box, 0) + 1)
-            at = 5 * row
-            call(
-                jobs[at], address(jobs[at + 1]), address(jobs[at + 2]), address(jobs[at + 3]),
-                integers(jobs[at + 4]),
-            )
-        looks = 0
-        waiting = workers
-        while waiting > 0 and looks < operand[4]:
-            waiting = 0
-            for w in range(workers):
-                box = integers(operand[3] + w * {8 * BOX_SIZE})
-                if load_acquire(box, 1) != load_acquire(box, 0):
-                    waiting += 1
-            if waiting > 0:
+        count = counts[phase]
+        helpers = min(most, count - 1)
+        if helpers == 0:
+            for i in range(count):
+                {_run_job("row + i", "0", 16)}
+        else:
+            sleepers = 0
+            if waiting == 0:
+                shared[{JOBS}] = operand[0] + {8 * len(JOB)} * row
+                store_release(shared, {LEFT}, count)
+                fetch_add(shared, {OPEN}, (helpers << 48 | count) - load_acquire(shared, {OPEN}))
+                for w in range(helpers):
+                    sleepers += load_acquire(asleep, w)
+                waiting = 1
+            if sleepers != 0:
+                break
+            done = 0
+            state = load_acquire(shared, {OPEN})
+            while (state >> 24) & {MOST} < state & {MOST}:
+                if compare_and_swap(shared, {OPEN}, state, state + {1 << 24}):
+                    {_run_job(f"row + ((state >> 24) & {MOST})", "0", 20)}
+                    done += 1
+                state = load_acquire(shared, {OPEN})
+            if done != 0:
+                fetch_add(shared, {LEFT}, -done)
+            looks = 0
+            while load_acquire(shared, {LEFT}) != 0 and looks < operand[6]:
                 pause()
                 looks += 1
-        if waiting > 0:
-            break
-        row += counts[phase]
+            if load_acquire(shared, {LEFT}) != 0:
+                break
+            waiting = 0
+        row += count
         phase += 1
         if gate[0] != 0:
             phase = operand[2]
-    operand[6] = phase
-    operand[7] = row
-    operand[8] = waiting
+    operand[8] = phase
+    operand[9] = row
+    operand[10] = waiting
 """,
 )

@@ -7,20 +7,25 @@ thread runs the rows that need all tiles (`once`), such as batch statistics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from tiedgraph.codegen import driver, kernels
-from tiedgraph.ir.graph import Node
+from tiedgraph.ir.graph import Graph, Node
+from tiedgraph.ir.types import elements
 from tiedgraph.ops import BY_NAME
 from tiedgraph.ops.rules import Buffer, Emitter, Kernel, ParamBuffer
 from tiedgraph.passes.memory import ALIGNMENT, Memory, Parameters, keeps, plan_memory, shares_memory
 from tiedgraph.passes.schedule import Schedule
+from tiedgraph.ties.layout import contiguous
 
 LARGE = 1 << 17  # numbers of a gradient that is summed over fewer shards
+WORTH = 300_000  # operations of a node that are worth two threads
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,16 @@ class Row:
     lanes: int
     once: bool = False
     update: bool = False
+    branch: int = 0
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Rows `first` to `cut` and `cut` to `last` (excluded), which two threads may run at once."""
+
+    first: int
+    cut: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -54,18 +69,24 @@ class Tape:
     sums: numbers of all statistics.
     stride: numbers from one shard's gradient to the next.
     shards: how many there are; fewer where gradients are large, since all are summed in each step.
+    copies: parameters that kernels read in another order, and where copies in that order lie:
+      before the first of all parameters, since no gradient belongs to them.
+    before: numbers of all copies.
     """
 
     rows: tuple[Row, ...]
     table: np.ndarray[Any, np.dtype[np.int64]]
     operands: np.ndarray[Any, np.dtype[np.int64]]
     stretches: tuple[Stretch, ...]
+    forks: tuple[Fork, ...]
     arena: int
     memory: Memory
     statistics: Mapping[tuple[str, str], tuple[int, int]]
     sums: int
     stride: int
     shards: int
+    copies: Mapping[ParamBuffer, int]
+    before: int
     dtype: str
     lanes: int
     lengths: Mapping[str, int] = field(default_factory=dict)
@@ -84,6 +105,9 @@ class NodeEmitter(Emitter):
         self.widths = tape.schedule.widths
         self.registers = tape.schedule.registers
         self.epilogue = node.epilogue
+        work = operations(tape.schedule.graph, node, tape.memory.shapes)
+        self.parts = 2 if self.lanes == 1 and work > WORTH else 1
+        self._branch = 0
 
     def _buffer(self, value: str) -> Buffer:
         memory = self._tape.memory
@@ -114,6 +138,14 @@ class NodeEmitter(Emitter):
         trainable = graph.storages[param.view.storage].trainable
         return ParamBuffer(offset, layout.shape, layout.strides, trainable)
 
+    def turned(self, i: int, order: tuple[int, ...]) -> ParamBuffer:
+        param = self.param(i)
+        shape = tuple(param.shape[axis] for axis in order)
+        source = replace(param, shape=shape, strides=tuple(param.strides[axis] for axis in order))
+        strides = dict(zip(order, contiguous(shape).strides, strict=True))
+        by_axis = tuple(strides[axis] for axis in range(len(order)))
+        return ParamBuffer(self._tape.copy(source), param.shape, by_axis, trainable=False)
+
     def scratch(self, elements: int) -> Buffer:
         result = Buffer(self._scratch * self.lanes, (elements,))
         self._scratch += elements
@@ -129,6 +161,14 @@ class NodeEmitter(Emitter):
     def sum_statistic(self, name: str, count: int) -> None:
         self._tape.sum_statistic(self._node.id, self.statistic(name, count), count)
 
+    @contextmanager
+    def branch(self, number: int) -> Iterator[None]:
+        before = self._branch, self.parts
+        if self.parts > 1:
+            self._branch, self.parts = number, 1
+        yield
+        self._branch, self.parts = before
+
     def call(
         self,
         kernel: Kernel,
@@ -138,8 +178,26 @@ class NodeEmitter(Emitter):
         lanes: int | None = None,
     ) -> None:
         wide = self.lanes if lanes is None else lanes
-        row = Row(self._node.id, kernel, tuple(int(o) for o in operands), wide, once, update)
-        self._tape.rows.append(row)
+        told = tuple(int(o) for o in operands)
+        self._tape.rows.append(Row(self._node.id, kernel, told, wide, once, update, self._branch))
+
+
+def operations(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Of one sample, 0 where an op does not count them; `shapes` are those of a tape's values.
+
+    Backwards once for the inputs' gradients and once for the parameters'.
+    """
+    forward = node.forward or node
+    op = BY_NAME[node.op]
+    if op.flops is None:
+        return 0
+    # What a function was put behind is no value any more; it was of the same shape.
+    made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
+    once = op.flops(node.attrs, [shapes.get(v, made) for v in forward.inputs], made)
+    if node.role != "backward":
+        return once
+    trained = any(graph.storages[graph.params[p].view.storage].trainable for p in node.params)
+    return once * (bool(node.outputs) + trained)
 
 
 def gradient_of(value: str) -> str:
@@ -156,6 +214,15 @@ class TapeWriter:
         self.statistics: dict[tuple[str, str], tuple[int, int]] = {}
         self.sums = 0
         self.peak = memory.size
+        self.copies: dict[ParamBuffer, int] = {}
+        self.before = 0
+
+    def copy(self, source: ParamBuffer) -> int:
+        """Where a copy of these numbers lies, in their order; the same for all that ask for it."""
+        if source not in self.copies:
+            self.before += -(-elements(source.shape) // ALIGNMENT) * ALIGNMENT
+            self.copies[source] = -self.before
+        return self.copies[source]
 
     def statistic(self, key: tuple[str, str], count: int) -> int:
         if key not in self.statistics:
@@ -215,12 +282,15 @@ def write_tape(
         table,
         np.array(flat or [0], np.int64),
         _stretches(rows),
+        _forks(rows),
         arena,
         memory,
         writer.statistics,
         writer.sums,
         stride,
         driver.SHARDS if stride <= LARGE else driver.SHARDS // 2,
+        writer.copies,
+        writer.before,
         schedule.dtype,
         lanes,
         dict(lengths),
@@ -235,3 +305,15 @@ def _stretches(rows: tuple[Row, ...]) -> tuple[Stretch, ...]:
         else:
             stretches.append(Stretch(index, index + 1, row.once))
     return tuple(stretches)
+
+
+def _forks(rows: tuple[Row, ...]) -> tuple[Fork, ...]:
+    """Where rows of branch 1 are followed by some of branch 2."""
+    forks: list[Fork] = []
+    start, cut, former = 0, 0, ("", 0)
+    for (node, branch), same in groupby(rows, key=lambda row: (row.node, row.branch)):
+        end = cut + len(list(same))
+        if branch == 2 and former == (node, 1):
+            forks.append(Fork(start, cut, end))
+        start, cut, former = cut, end, (node, branch)
+    return tuple(forks)

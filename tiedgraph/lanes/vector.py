@@ -293,6 +293,17 @@ def store_release(builder: Any, pointer: Any, index: Any, value: Any) -> None:
     builder.store_atomic(value, builder.gep(pointer, [index]), "release", 8)
 
 
+def fetch_add(builder: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Adds to `pointer[index]` in one step with other threads; answers what was there before."""
+    return builder.atomic_rmw("add", builder.gep(pointer, [index]), value, "seq_cst")
+
+
+def compare_and_swap(builder: Any, pointer: Any, index: Any, known: Any, value: Any) -> Any:
+    """Stores `pointer[index]` if it holds `known`; answers whether it did."""
+    swapped = builder.cmpxchg(builder.gep(pointer, [index]), known, value, "seq_cst")
+    return builder.extract_value(swapped, 1)
+
+
 def pause(builder: Any) -> None:
     """Tells the processor that this is a loop that waits."""
     if builder.module.triple.startswith(("x86_64", "i686")):
@@ -351,7 +362,8 @@ def names(dtype: str, lanes: int) -> dict[str, Any]:
     of_kind = (load, broadcast, lanes_from, transpose, address)
     of_any = (
         *(store, number, fma, sqrt, square_root, absolute, floor, round_even, maximum, minimum),
-        *(select, sum_lanes, addressed, integers, words, load_acquire, store_release, pause, call),
+        *(select, sum_lanes, addressed, integers, words, load_acquire, store_release, fetch_add),
+        *(compare_and_swap, pause, call),
     )
     return {
         "LANES": WHOLE(lanes),

@@ -18,7 +18,7 @@ import numpy as np
 from tiedgraph.ir.graph import Init
 from tiedgraph.ir.types import Dim, Extent, Type
 from tiedgraph.lanes.machine import Registers
-from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, finish, reaching
+from tiedgraph.ops.linear import ADD, BIAS, ZERO, add_sums, covered, crowded, finish, reaching
 from tiedgraph.ops.places import FOLD, LARGEST, LEAST, add_products, in_order, lay_out
 from tiedgraph.ops.rules import (
     Array,
@@ -347,45 +347,67 @@ def window_gradient_kernel(outputs: int, channels: int, wide: int) -> Kernel:
 
 
 @lru_cache
-def input_gradient_kernel(columns: int, wide: int) -> Kernel:
+def input_gradient_kernel(channels: int, columns: int, wide: int) -> Kernel:
     """dx[i, r, c + kx] += sum of w[o, i, ky, kx] d[o, r - ky, c], without a zero around d.
 
-    `columns` of d at a time, each with its whole window of `wide` numbers, so that the sums of
-    columns + wide - 1 inputs stay in registers over outputs and window rows. Operands behind the
-    strides: rows of d, for the first wide - 1 inputs whether they are added to what is there, for
-    the others likewise, and how far columns are apart.
+    Register tile channels x columns of d, each with its whole window of `wide` numbers; both counts
+    are multiples. Sums of inputs that the next columns reach too stay in registers. Operands behind
+    the strides: rows of d, for the first wide - 1 inputs whether they are added to what is there,
+    for the others likewise, and how far columns are apart.
     """
-    spread = range(columns + wide - 1)
+    each, late, made = range(channels), range(wide - 1), range(columns)
     text = [
         "def kernel(activation, parameter, gradient, operand):",
         "    x, d, w = operand[0], operand[1], operand[2]",
-        "    inputs, rows, outputs, high = operand[3], operand[4], operand[5], operand[6]",
-        "    wo, wi, wy, wx = operand[7], operand[8], operand[9], operand[10]",
-        "    xi, xr, do, dr = operand[11], operand[12], operand[13], operand[14]",
-        "    made, add_first, add_rest, step = operand[15], operand[16], operand[17], operand[18]",
-        "    for i in range(inputs):",
+        "    inputs, rows, across = operand[3], operand[4], operand[5]",
+        "    outputs, high = operand[6], operand[7]",
+        "    wo, wi, wy, wx = operand[8], operand[9], operand[10], operand[11]",
+        "    xi, xr, do, dr = operand[12], operand[13], operand[14], operand[15]",
+        "    made, add_first, add_rest, step = operand[16], operand[17], operand[18], operand[19]",
+        f"    for i in range(0, inputs, {channels}):",
         "        for r in range(rows):",
         "            at = x + i * xi + r * xr",
-        *(f"            s{c} = broadcast(0.0)" for c in spread),
+        *(f"            s{i}_{c} = broadcast(0.0)" for i in each for c in late),
         "            if add_first:",
-        *(f"                s{c} = load(activation, at + {c} * step)" for c in spread[: wide - 1]),
-        "            if add_rest:",
-        *(f"                s{c} = load(activation, at + {c} * step)" for c in spread[wide - 1 :]),
-        "            for ky in range(max(0, r - made + 1), min(high, r + 1)):",
-        "                given = d + (r - ky) * dr",
-        "                weight = w + i * wi + ky * wy",
-        "                for o in range(outputs):",
         *(
-            f"                    w{k} = broadcast(parameter[weight + {k} * wx])"
-            for k in range(wide)
+            f"                s{i}_{c} = load(activation, at + {i} * xi + {c} * step)"
+            for i in each
+            for c in late
         ),
+        f"            for c in range(0, across, {columns}):",
     ]
-    for c in range(columns):
-        text.append(f"                    v = load(activation, given + {c} * step)")
-        text += [f"                    s{c + k} = fma(v, w{k}, s{c + k})" for k in range(wide)]
-    text += ["                    given += do", "                    weight += wo"]
-    text += [f"            store(activation, at + {c} * step, s{c})" for c in spread]
-    return Kernel(f"input_gradient_{columns}_{wide}", "\n".join(text) + "\n")
+    inner = " " * 16
+    ahead = [(i, c + wide - 1) for i in each for c in made]
+    text += [f"{inner}s{i}_{c} = broadcast(0.0)" for i, c in ahead]
+    text.append(f"{inner}if add_rest:")
+    text += [
+        f"{inner}    s{i}_{c} = load(activation, at + {i} * xi + {c} * step)" for i, c in ahead
+    ]
+    text += [
+        f"{inner}for ky in range(max(0, r - made + 1), min(high, r + 1)):",
+        f"{inner}    given = d + (r - ky) * dr + c * step",
+        f"{inner}    weight = w + i * wi + ky * wy",
+        f"{inner}    for o in range(outputs):",
+        *(f"{inner}        v{c} = load(activation, given + {c} * step)" for c in made),
+    ]
+    for i in each:
+        for k in range(wide):
+            text.append(f"{inner}        u = broadcast(parameter[weight + {i} * wi + {k} * wx])")
+            text += [f"{inner}        s{i}_{c + k} = fma(v{c}, u, s{i}_{c + k})" for c in made]
+    text += [f"{inner}        given += do", f"{inner}        weight += wo"]
+    text += [
+        f"{inner}store(activation, at + {i} * xi + {c} * step, s{i}_{c})"
+        for i in each
+        for c in made
+    ]
+    text += [f"{inner}s{i}_{c} = s{i}_{c + columns}" for i in each for c in late]
+    text += [f"{inner}at += {columns} * step"]
+    text += [
+        f"            store(activation, at + {i} * xi + {c} * step, s{i}_{c})"
+        for i in each
+        for c in late
+    ]
+    return Kernel(f"input_gradient_{channels}_{columns}_{wide}", "\n".join(text) + "\n")
 
 
 # Copies x[c, r, k] to y[c, top + r * down, left + k * right], zeros elsewhere; what falls outside
@@ -500,13 +522,16 @@ TILES = (
     (6, 1),
     (5, 1),
     (2, 4),
-    (2, 2),
     (4, 1),
+    (2, 2),
     (1, 8),
     (1, 4),
     (2, 1),
     (1, 1),
 )
+
+
+LATENCY = 8  # multiply-adds of registers that a core begins before the first is done
 
 
 def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) -> tuple[int, int]:
@@ -515,15 +540,16 @@ def choose_tile(outputs: int, columns: int, registers: Registers, lanes: int) ->
     A register tile costs its multiply-adds, but at least their latency, and a little for its loads.
     """
     each = registers.each(lanes)
+    least = LATENCY if each > 1 else LATENCY + 2  # short of work sooner
 
     def fits(tile: tuple[int, int]) -> bool:
         o, c = tile
-        room = registers.hold(o * c + c, lanes, 2) or tile == (1, 1)
+        room = registers.hold(o * c + c, lanes) or tile == (1, 1)
         return o <= outputs and c <= columns and room
 
     def cost(tile: tuple[int, int]) -> float:
         o, c = tile
-        return (max(each * o * c, 10) + (o + each * c) / 4) * -(-outputs // o) * -(-columns // c)
+        return (max(each * o * c, least) + (o + each * c) / 4) * -(-outputs // o) * -(-columns // c)
 
     return min(filter(fits, TILES), key=cost)
 
@@ -562,11 +588,29 @@ def windows(
     """
     lanes = emitter.lanes
     many, rows, across = extents
-    yo, yr, yc = made or (rows * across * lanes, across * lanes, lanes)
+    yo, yr, yc = made = made or (rows * across * lanes, across * lanes, lanes)
     high, wide = x.shape[1], x.shape[2]
     at, strides = weight
     add = start == ADD
     row = wide * lanes
+    if emitter.parts > 1 and many > 1:
+        # Two threads share the rows of an image, or the outputs.
+        by_rows = rows > 3
+        count = rows if by_rows else many
+        for part, begin, end in ((1, 0, count // 2), (2, count // 2, count)):
+            r, o, some = (begin, 0, end - begin) if by_rows else (0, begin, end - begin)
+            with emitter.branch(part):
+                windows(
+                    emitter,
+                    Buffer(x.offset + r * stride[0] * row, x.shape),
+                    Buffer(y.offset + r * yr + o * yo, y.shape),
+                    (many, some, across) if by_rows else (some, rows, across),
+                    *(inputs, window, stride, dilation),
+                    (at + o * strides[0], strides),
+                    (bias[0] + o * bias[1], bias[1]) if bias else None,
+                    *(start, epilogue, made),
+                )
+        return
     # Channels, rows and columns of the window, with the strides of w and x: the most go innermost.
     reads = [
         (inputs, strides[1], high * row),
@@ -688,7 +732,7 @@ def _fold_gradient(
         (numbers, 1, places),
         outputs,
         *((1, 1), (1, 1), (1, 1)),
-        (weight[0], (1, weight[1][0], 0, 0)),
+        (weight[0], (weight[1][3], weight[1][0], 0, 0)),
         None,
         ZERO,
         (),
@@ -713,16 +757,28 @@ def _plane(x: Buffer) -> tuple[int, int]:
 def emit_backward(emitter: Emitter) -> None:
     attrs = emitter.attrs
     grad, weight = emitter.grad_output(), emitter.param(0)
-    if weight.trainable:
-        _emit_weight_gradient(emitter, grad, weight)
-    if attrs.bias and emitter.param(1).trainable:
-        add_sums(emitter, grad, emitter.param(1))
+    with emitter.branch(1):
+        if weight.trainable:
+            _emit_weight_gradient(emitter, grad, weight)
+        if attrs.bias and emitter.param(1).trainable:
+            add_sums(emitter, grad, emitter.param(1))
     wanted = emitter.grad_input(0)
-    if wanted is None:
-        return
-    into, add = wanted
-    frame, strides = _frame(attrs, into, grad), _four(weight)
-    if _unfolds(emitter, frame, strides):
+    if wanted is not None:
+        with emitter.branch(2):
+            _emit_input_gradient(emitter, grad, weight, *wanted)
+
+
+def _emit_input_gradient(
+    emitter: Emitter, grad: Buffer, weight: ParamBuffer, into: Buffer, add: bool
+) -> None:
+    attrs = emitter.attrs
+    frame = _frame(attrs, into, grad)
+    folds = _unfolds(emitter, frame, _four(weight))
+    again = prod(frame.output[1:]) * emitter.lanes >= TURNING
+    if again and crowded(frame.output[0] // attrs.groups, weight.strides[0]):
+        weight = emitter.turned(0, (*range(1, len(weight.shape)), 0))
+    strides = _four(weight)
+    if folds:
         _fold_gradient(emitter, frame, grad, into, (weight.offset, strides), add)
         return
     if _scatters(emitter, frame):
@@ -762,9 +818,9 @@ def emit_backward(emitter: Emitter) -> None:
         )
 
 
-MANY = 1.25  # times as many products with zeros around
+TURNING = 64  # places, times samples in lanes, that are worth a turned copy of the weight
+MANY = 1.1  # times as many products with zeros around
 WIDEST = 7  # windows whose sums, with four columns, stay in registers
-COLUMNS = (10, 8, 6, 5, 4, 2, 1)
 
 
 def _scatters(emitter: Emitter, frame: Frame) -> bool:
@@ -793,31 +849,46 @@ def _scatter(
 ) -> None:
     lanes, groups = emitter.lanes, frame.groups
     per_in, per_out = frame.sizes[0] // groups, frame.output[0] // groups
-    (_, rows, columns), (_, made, across) = frame.sizes, frame.output
-    x = into.offset + group * per_in * rows * columns * lanes
+    (_, rows, columns_in), (_, made, across) = frame.sizes, frame.output
+    x = into.offset + group * per_in * rows * columns_in * lanes
     d = grad.offset + group * per_out * made * across * lanes
     # A tile's lanes are taken by as many as a register holds.
     width = min(lanes, emitter.registers.width)
-    for begin, length, tile in split(across, _columns(emitter, frame.window[1], width)):
-        for at in range(begin * lanes, (begin + length) * lanes, tile * lanes):
-            for first in range(at, at + lanes, width):
+    channels, columns = scatter_tile(per_in, across, frame.window[1], emitter.registers, width)
+    for i, i_length, i_tile in split(per_in, (channels, 1)):
+        for begin, length, tile in split(across, (columns, 1)):
+            for first in range(begin * lanes, (begin + 1) * lanes, width):
                 emitter.call(
-                    input_gradient_kernel(tile, frame.window[1]),
-                    *(x + first, d + first),
-                    weight[0] + group * per_out * weight[1][0],
-                    *(per_in, rows, per_out, frame.window[0]),
+                    input_gradient_kernel(i_tile, tile, frame.window[1]),
+                    *(x + i * rows * columns_in * lanes + first, d + first),
+                    weight[0] + group * per_out * weight[1][0] + i * weight[1][1],
+                    *(i_length, rows, length, per_out, frame.window[0]),
                     *weight[1],
-                    *(rows * columns * lanes, columns * lanes),
+                    *(rows * columns_in * lanes, columns_in * lanes),
                     *(made * across * lanes, across * lanes, made),
-                    *(int(add or at > 0), int(add), lanes),
+                    *(int(add or begin > 0), int(add), lanes),
                     lanes=width,
                 )
 
 
-def _columns(emitter: Emitter, wide: int, lanes: int) -> tuple[int, ...]:
-    """How many columns at once keep their sums and the window's numbers in registers."""
-    held = emitter.registers
-    return tuple(c for c in COLUMNS if c == 1 or held.hold(c + wide - 1, lanes, wide + 1))
+def scatter_tile(
+    inputs: int, across: int, wide: int, registers: Registers, lanes: int
+) -> tuple[int, int]:
+    """Tile of channels and columns of outputs that keeps its sums in registers most cheaply.
+
+    Its multiply-adds take at least the latency of those that go to the same sum, and its loads a
+    little.
+    """
+
+    def cost(tile: tuple[int, int]) -> float:
+        i, c = tile
+        products = i * c * wide
+        spent = max(products, LATENCY * min(c, wide)) + (i * wide + c) / 4
+        return spent / products * (-(-inputs // i) * i) * (-(-across // c) * c)
+
+    tiles = [(i, c) for i in (1, 2, 4) for c in range(1, 11) if i <= inputs and c <= across]
+    held = [(i, c) for i, c in tiles if registers.hold(i * (c + wide - 1) + c, lanes)]
+    return min(held or [(1, 1)], key=cost)
 
 
 class _Phase(NamedTuple):

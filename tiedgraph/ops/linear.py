@@ -300,6 +300,18 @@ def reaching(count: int, widths: Sequence[int], add: bool) -> list[tuple[int, in
     return [(0, whole, width), *([(count - width, 1, width)] if rest else [])]
 
 
+LINE, SETS, WAYS = 16, 64, 8  # of the nearest cache: numbers of a line, sets, lines in each
+
+
+def crowded(count: int, stride: int) -> bool:
+    """Whether so many numbers, so far apart, push each other out of the nearest cache by far.
+
+    What lies a large power of two apart falls into few of its sets.
+    """
+    sets = {abs(i * stride) // LINE % SETS for i in range(count)}
+    return abs(stride) >= LINE and count >= 4 * WAYS * len(sets)
+
+
 def covered(count: int, tiles: Sequence[int], add: bool) -> list[tuple[int, int, int]]:
     """Stretches as `split` makes them, or one of the largest tile that fits where rows may be
     computed twice."""
@@ -428,13 +440,17 @@ def emit(emitter: Emitter) -> None:
 
 def emit_backward(emitter: Emitter) -> None:
     grad, weight = emitter.grad_output(), emitter.param(0)
-    if weight.trainable:
-        add_outer(emitter, grad, emitter.input(0), weight)
-    if emitter.attrs.bias and emitter.param(1).trainable:
-        add_sums(emitter, grad, emitter.param(1))
+    with emitter.branch(1):
+        if weight.trainable:
+            add_outer(emitter, grad, emitter.input(0), weight)
+        if emitter.attrs.bias and emitter.param(1).trainable:
+            add_sums(emitter, grad, emitter.param(1))
     wanted = emitter.grad_input(0)
     if wanted is not None:
-        multiply(emitter, grad, wanted[0], weight, turned=True, add=wanted[1])
+        with emitter.branch(2):
+            if emitter.lanes > 1 and crowded(emitter.attrs.units, weight.strides[0]):
+                weight = emitter.turned(0, (1, 0))
+            multiply(emitter, grad, wanted[0], weight, turned=True, add=wanted[1])
 
 
 def flops(attrs: Dense, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import MISSING, dataclass, field
 from struct import Struct
 from typing import Any, Literal
@@ -182,12 +183,15 @@ class Emitter(ABC):
     lanes: samples of a tile. Where it is 1, a value is a plain array, and kernels may be called
       with wider vectors along an axis that lies in order: of `widths` numbers, the widest first.
     registers: the processor's, which the sums of a kernel should fit.
+    parts: 2 where a tile may be alone and two threads could share its rows (`branch`); else, and
+      within a branch, 1.
     """
 
     attrs: Any
     lanes: int
     widths: tuple[int, ...]
     registers: Registers
+    parts: int
     epilogue: tuple[str, ...]
 
     @abstractmethod
@@ -211,6 +215,14 @@ class Emitter(ABC):
     def param(self, i: int) -> ParamBuffer: ...
 
     @abstractmethod
+    def turned(self, i: int, order: tuple[int, ...]) -> ParamBuffer:
+        """A copy of the i-th parameter whose axes lie in this order, the last one side by side.
+
+        All tiles read the same one, made anew before each walk over the tape. No gradient goes to
+        it; shape and strides name the axes as the parameter does.
+        """
+
+    @abstractmethod
     def scratch(self, elements: int) -> Buffer:
         """Memory of this tile for `elements` lane vectors, valid until this node's last row."""
 
@@ -228,6 +240,13 @@ class Emitter(ABC):
     @abstractmethod
     def sum_statistic(self, name: str, count: int) -> None:
         """A barrier: all tiles reach this row, then the shards' sums go to `parameter`."""
+
+    @abstractmethod
+    def branch(self, number: int) -> AbstractContextManager[None]:
+        """Rows written inside, of branch 1 or 2, do not depend on those of the other branch.
+
+        Both follow each other, with no row between. A branch within another is part of it.
+        """
 
     @abstractmethod
     def call(

@@ -87,7 +87,7 @@ class Maps:
             for item in maps
             for begin in range(0, item.count, STRETCH)
         ]
-        return _phase(driver.EXPAND, self.dtype, (parameter, 0), [[r] for r in rows], threads, kept)
+        return deal(driver.EXPAND, self.dtype, (parameter, 0), [[r] for r in rows], threads, kept)
 
     def contract(self, gradient: int, threads: int, kept: list[Array]) -> list[list[team.Job]]:
         """Phases that add the gradients of the copies to those of their storages."""
@@ -112,8 +112,8 @@ class Maps:
             sums.append([(accumulators.ctypes.data, free, 0, free, offset)])
         places = (0, gradient)
         return [
-            *_phase(driver.CONTRACT, self.dtype, places, pieces, threads, kept),
-            *_phase(driver.COLLECT, self.dtype, places, sums, threads, kept),
+            *deal(driver.CONTRACT, self.dtype, places, pieces, threads, kept),
+            *deal(driver.COLLECT, self.dtype, places, sums, threads, kept),
         ]
 
 
@@ -121,7 +121,7 @@ def _row(item: _Map, begin: int, end: int, sums: int) -> Row:
     return (item.pairs.ctypes.data, item.scale, item.target, begin, end, sums)
 
 
-def _phase(
+def deal(
     kernel: Any,
     dtype: str,
     places: tuple[int, int],
@@ -129,7 +129,10 @@ def _phase(
     threads: int,
     kept: list[Array],
 ) -> list[list[team.Job]]:
-    """At most one phase: each piece's rows are run by one thread, one after another."""
+    """At most one phase: each piece's rows are run by one thread, one after another.
+
+    places: the addresses of parameters and gradients. kept: gets what the jobs read.
+    """
     if not pieces:
         return []
     entry = kernels.address(kernel, dtype)
@@ -137,4 +140,4 @@ def _phase(
     dealt = [[row for piece in pieces[w::workers] for row in piece] for w in range(workers)]
     tables = [np.array([len(rows), *(n for row in rows for n in row)], np.int64) for rows in dealt]
     kept += tables
-    return [[(entry, 0, *places, table.ctypes.data) for table in tables]]
+    return [[team.Job(entry, 0, *places, table.ctypes.data) for table in tables]]

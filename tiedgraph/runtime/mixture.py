@@ -184,7 +184,7 @@ class MixturePass:
         numbers = self.numbers.array.ctypes.data
         team.run(
             [
-                (spread, tables.ctypes.data, numbers, address.ctypes.data, row.ctypes.data)
+                team.Job(spread, tables.ctypes.data, numbers, address.ctypes.data, row.ctypes.data)
                 for row in operands
             ]
         )
@@ -224,8 +224,8 @@ class MixturePass:
         ]  # fmt: skip
         team.run(
             [
-                (address, self._scratch[i].ctypes.data, numbers.ctypes.data, gradient,
-                 row.ctypes.data)
+                team.Job(address, self._scratch[i].ctypes.data, numbers.ctypes.data, gradient,
+                         row.ctypes.data)
                 for i, row in enumerate(operands)
             ]
         )  # fmt: skip

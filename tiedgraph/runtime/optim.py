@@ -283,7 +283,7 @@ class Optimiser:
         judge = kernels.address(JUDGE, self.numbers.dtype)
         found = [
             self._split(SQUARES, squares, gradient, [], 0, self.weights, kept),
-            [(judge, squares, 0, gradient, address_of(row))],
+            [team.Job(judge, squares, 0, gradient, address_of(row))],
         ]
         slots = address_of(self.slots)
         for name, chosen, method in self._movers():
@@ -304,7 +304,7 @@ class Optimiser:
         Raises RunError, with nothing changed, where the gradient is not finite.
         """
         kept: list[Array] = []
-        team.run(team.Work(self.phases(gradient, (), kept), self.gate))
+        team.run(team.Work(self.phases(gradient, (), kept), self.gate, self.threads))
         self.finish(gradient)
 
     def finish(self, gradient: Array) -> None:
@@ -346,7 +346,7 @@ class Optimiser:
         rows = np.array([[start, stop, *operands] for start, stop in cuts], np.int64)
         kept.append(rows)
         numbers = address_of(self.numbers.array)
-        return [(entry, first, numbers, gradient, address_of(row)) for row in rows]
+        return [team.Job(entry, first, numbers, gradient, address_of(row)) for row in rows]
 
     def _not_finite(self, gradient: Array) -> str:
         worst = max(

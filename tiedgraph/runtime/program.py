@@ -22,6 +22,7 @@ from tiedgraph.passes.schedule import Schedule
 from tiedgraph.runtime import team
 from tiedgraph.runtime.batch import plain_inputs
 from tiedgraph.runtime.maps import Maps
+from tiedgraph.runtime.turned import turn
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 4096  # numbers that one thread sums or updates at a time
@@ -73,21 +74,29 @@ class _Plan:
 class Numbers:
     """The parameters of a model, as kernels see them: storages, copies for index maps, statistics.
 
-    array: `plan.size` numbers and room for statistics; `plan` tells where what lies.
+    array: `plan.size` numbers and room for statistics; `plan` tells where what lies. Before it, at
+      negative offsets, is room for copies in another order.
     """
 
     def __init__(self, plan: Parameters, dtype: str) -> None:
         self.plan = plan
         self.dtype = dtype
-        self.array = aligned(plan.size + ALIGNMENT, dtype)
+        self._before = 0
+        self._whole = self.array = aligned(plan.size + ALIGNMENT, dtype)
         self.maps = Maps(plan, dtype)
 
-    def reserve(self, count: int) -> None:
-        """Makes room for `count` numbers in all."""
-        if len(self.array) < count:
-            larger = aligned(count, self.dtype)
-            larger[: len(self.array)] = self.array
-            self.array = larger
+    def reserve(self, count: int, before: int = 0) -> None:
+        """Makes room for `count` numbers in all, and for so many before them."""
+        known = self.array
+        if len(known) < count or self._before < before:
+            self._before = max(before, self._before)
+            self._whole = aligned(self._before + max(count, len(known)), self.dtype)
+            self.array = self._whole[self._before :]
+            self.array[: len(known)] = known
+
+    def copy(self) -> Array:
+        """A copy of the array, with what lies before it."""
+        return self._whole.copy()[self._before :]
 
     def storage(self, name: str) -> Array:
         """The numbers of one storage, flat; writing to it changes the model."""
@@ -191,7 +200,7 @@ class Program:
             losses = [part.start for name, part in plan.sums if name.startswith("total:")]
             move = optimiser.phases(self.total, losses, plan.rows)
             phases = [*plan.walk.phases, *plan.reduce.phases, *move]
-            work = team.Work(phases, optimiser.gate)
+            work = team.Work(phases, optimiser.gate, self.threads)
             plan.whole[optimiser.key] = work
         team.run(work)
         return self.total, plan.sums
@@ -219,7 +228,7 @@ class Program:
         """What the threads are told for so many samples; all but the data's addresses."""
         lanes = tape.lanes
         tiles = -(-samples // lanes)
-        self.numbers.reserve(tape.stride)
+        self.numbers.reserve(tape.stride, tape.before)
         if len(self._shards) < driver.SHARDS * tape.stride:
             self._shards = aligned(driver.SHARDS * tape.stride, self.dtype)
         if len(self.total) < tape.stride:
@@ -243,37 +252,45 @@ class Program:
         parallel = [s for s in tape.stretches if not s.once]
         rows: list[Array] = []
         phases = self.numbers.maps.expand(bases[1], self.threads, rows)
+        phases += turn(tape.copies, self.dtype, bases[1], self.threads, rows)
         for stretch in tape.stretches or (Stretch(0, 0),):
             if stretch.once:
                 phases += self._once(tape, stretch, bases)
                 continue
             comes = len(incoming) if not parallel or stretch == parallel[0] else 0
             goes = len(outgoing) if not parallel or stretch == parallel[-1] else 0
-            jobs = np.zeros((workers, len(driver.JOB)), np.int64)
-            jobs[:, 0] = np.arange(workers)
-            jobs[:, 1:] = (
-                *(workers, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
-                *(address_of(tape.table), stretch.first, stretch.last),
-                *(address_of(tape.operands), address_of(incoming), comes),
-                *(address_of(outgoing), goes),
-            )
-            rows.append(jobs)
-            item = self._arenas.itemsize
-            places = [bases[0] + (0 if whole else i * arena) * item for i in range(workers)]
-            own = [
-                (walk, place, bases[1], bases[2], address_of(row))
-                for place, row in zip(places, jobs, strict=True)
-            ]
-            phases.append(own)
+            cuts = _cuts(tape, stretch) if tiles == 1 < self.threads else [[stretch]]
+            own = 0 if whole or tiles == 1 else arena * self._arenas.itemsize
+            for parts in cuts:
+                shards = [
+                    (
+                        *(shard, tape.shards, tiles, samples, tape.stride, arena if whole else 0),
+                        *(address_of(tape.table), part.first, part.last),
+                        *(address_of(tape.operands), address_of(incoming)),
+                        *(comes if parts is cuts[0] else 0, address_of(outgoing)),
+                        goes if parts is cuts[-1] else 0,
+                    )
+                    for part in parts
+                    for shard in range(min(tiles, tape.shards))
+                ]
+                rows.append(np.array(shards, np.int64))
+                phases.append(
+                    [
+                        team.Job(walk, bases[0], bases[1], bases[2], address_of(row), own)
+                        for row in rows[-1]
+                    ]
+                )
         reduction = self._reduction(tape, tiles, bases, rows)
         sums = [
             (node, slice(offset, offset + count))
             for (node, name), (offset, count) in tape.statistics.items()
             if name in ("total", "collect")
         ]
+        run = team.Work(phases, threads=self.threads)
+        summed = team.Work(reduction, threads=self.threads)
         plan = _Plan(
             *(tape, samples, arrays, names, incoming, told, outgoing),
-            *(team.Work(phases), team.Work(reduction), sums, rows, {}),
+            *(run, summed, sums, rows, {}),
         )
         self._plans[id(tape)] = plan
         while len(self._plans) > TAPES_KEPT:
@@ -286,7 +303,7 @@ class Program:
         for row in range(stretch.first, stretch.last):
             kernel = kernels.address(tape.rows[row].kernel, self.dtype, tape.rows[row].lanes)
             operands = address_of(tape.operands) + 8 * int(tape.table[row, 1])
-            phases.append([(kernel, 0, bases[1], bases[2], operands)])
+            phases.append([team.Job(kernel, 0, bases[1], bases[2], operands)])
         return phases
 
     def _reduction(
@@ -302,7 +319,7 @@ class Program:
         rows = np.array([[first, last, tape.stride] for first, last in blocks], np.int64)
         kept.append(rows)
         phases: list[list[team.Job]] = [
-            [(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
+            [team.Job(kernel, bases[3], 0, bases[2], address_of(row)) for row in rows]
         ]
         if self._differentiates:
             phases += self.numbers.maps.contract(bases[3], self.threads, kept)
@@ -355,6 +372,20 @@ class Program:
         plan = self._plan(tape, samples)
         team.run(plan.reduce)
         return self.total, plan.sums
+
+
+def _cuts(tape: Tape, stretch: Stretch) -> list[list[Stretch]]:
+    """A stretch in pieces, one after another, some of them two that may run at once."""
+    cuts, at = [], stretch.first
+    for fork in tape.forks:
+        if stretch.first <= fork.first < stretch.last:
+            if at < fork.first:
+                cuts.append([Stretch(at, fork.first)])
+            cuts.append([Stretch(fork.first, fork.cut), Stretch(fork.cut, fork.last)])
+            at = fork.last
+    if at < stretch.last or not cuts:
+        cuts.append([Stretch(at, stretch.last)])
+    return cuts
 
 
 def _mover(kernel: Kernel, tape: Tape) -> int:

@@ -1,49 +1,68 @@
-"""Threads for kernels: a few that stand ready, and hand-outs to them.
+"""Threads for kernels: a few that stand ready, and jobs that they take.
 
-A worker is a Python thread inside a kernel that looks into its box for a job, without the
-interpreter lock. A hand-out between two busy threads so takes about a microsecond. A worker that
-found nothing for a while goes to sleep, which leaves the machine to others, and is woken when it is
-needed. There is one team in a process: who finds it at work runs all its jobs alone, with the same
-result. A forked child starts its own.
+A worker is a Python thread inside a kernel that looks for open jobs, without the interpreter lock.
+A job so gets from one busy thread to another in less than a microsecond. A worker that found none
+for a while goes to sleep, which leaves the machine to others, and is woken when it is needed. There
+is one team in a process: who finds it at work runs all its jobs alone, with the same result. A
+forked child starts its own.
 
-On a busy machine a worker may lose its core in the middle of a job, and all wait. Where a run took
-much longer than usual, the next ones are made alone while that is faster (`Pace`).
+Who leads a work takes jobs as its workers do, and waits only for those that a worker has begun. So
+a worker that sleeps, or that a busy machine gives no core, costs no more than its help.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tiedgraph.codegen import driver, kernels
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Job = tuple[int, int, int, int, int]  # address of a kernel and its four arguments
 
 PATIENCE = 20_000  # looks of a worker before it sleeps: some hundred microseconds
 WAIT = 4_000  # looks of the leader before it lets others run
-_DONE, _POSTED, _ASLEEP = (driver.BOX.index(name) for name in ("done", "posted", "asleep"))
-_BOXES, _PHASE, _WAITING = (driver.LEADING.index(n) for n in ("boxes", "phase", "waiting"))
+_SHARED, _ASLEEP, _HELPERS = (driver.LEADING.index(n) for n in ("shared", "asleep", "helpers"))
+_PHASE, _WAITING = (driver.LEADING.index(n) for n in ("phase", "waiting"))
+
+
+class Job(NamedTuple):
+    """One call of a kernel, by addresses.
+
+    own: bytes between the activations of one thread and the next, where each has its own.
+    """
+
+    entry: int
+    activation: int
+    parameter: int
+    gradient: int
+    operand: int
+    own: int = 0
 
 
 class Work:
     """Phases of jobs for the team; may be run again and again.
 
-    All jobs of a phase are done before the next one begins; a phase's first job is for the thread
-    that leads. gate: an array whose first number, where it is not 0 after a phase, ends the work.
+    All jobs of a phase are done before the next one begins. The n jobs of a phase may run in any
+    order and on any of the first n of `threads` threads, by default as many as a phase has jobs.
+    gate: an array whose first number, where it is not 0 after a phase, ends the work.
     """
 
-    def __init__(self, phases: Sequence[Sequence[Job]], gate: Array | None = None) -> None:
+    def __init__(
+        self,
+        phases: Sequence[Sequence[Job]],
+        gate: Array | None = None,
+        threads: int | None = None,
+    ) -> None:
         self.phases = [list(jobs) for jobs in phases if jobs]
         self.gate = np.zeros(1, np.int64) if gate is None else gate
-        self.workers = max((len(jobs) for jobs in self.phases), default=1) - 1
-        self.pace = Pace()
+        most = max((len(jobs) for jobs in self.phases), default=1)
+        assert most <= driver.MOST
+        self.helpers = min(most, threads or most) - 1
         rows = [job for jobs in self.phases for job in jobs]
         self._rows = np.array(rows, np.int64)
         self._counts = np.array([len(jobs) for jobs in self.phases], np.int64)
@@ -57,127 +76,78 @@ class Work:
         self.operand = np.array([told.get(name, 0) for name in driver.LEADING], np.int64)
         self.place = self.operand.ctypes.data
 
-    def run_alone(self) -> None:
-        """All jobs on this thread, with the same result."""
-        self.gate[0] = 0
-        for jobs in self.phases:
-            for entry, *arguments in jobs:
-                kernels.at(entry)(*arguments)
-            if self.gate[0]:
-                return
-
-
-class Pace:
-    """Whether a work is better run by the team or alone, judged from the seconds its runs took."""
-
-    SLOW = 2.0  # a run by the team that takes so many times the usual one is slow
-    SHARE = 0.125  # of each run in what is usual: a few quick ones must not make the rest slow
-    FIRST, LONGEST = 4, 64  # runs made alone after a slow one; doubled while the team stays slow
-
-    def __init__(self) -> None:
-        self.usual = math.inf  # seconds of a run by the team
-        self.slow = 0.0  # of its last slow one
-        self.stay = self.FIRST
-        self.alone = 0  # runs to be made alone
-
-    def by_team(self, seconds: float) -> None:
-        if seconds > self.SLOW * self.usual:
-            self.slow = seconds
-            self.alone = self.stay
-            self.stay = min(2 * self.stay, self.LONGEST)
-        else:
-            known = self.usual < math.inf
-            self.usual = self.usual + self.SHARE * (seconds - self.usual) if known else seconds
-            self.stay = self.FIRST
-
-    def by_one(self, seconds: float) -> None:
-        self.alone -= 1
-        if seconds >= self.slow:
-            self.usual = self.slow
-            self.alone = 0
-
 
 class Team:
     """The workers of this process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._boxes = np.zeros((0, driver.BOX_SIZE), np.int64)
-        self._bells: list[threading.Semaphore] = []
-        self._old: list[Any] = []
-        self._at = 0  # where the boxes lie
         self._lead: Any = None
+        self._shared = np.zeros(0, np.int64)
+        self._asleep = np.zeros(0, np.int64)
+        self._bells: list[threading.Semaphore] = []
+        self._old: list[Any] = []  # what former workers may still look at
 
     def run(self, work: Work) -> None:
         """Runs all jobs, phase by phase; returns when all are done."""
-        pace = work.pace
-        began = time.perf_counter()
-        if pace.alone:
-            work.run_alone()
-            pace.by_one(time.perf_counter() - began)
-            return
-        alone = len(work.phases) == 1 and not work.workers
-        if alone or not self.lock.acquire(blocking=False):
-            work.run_alone()
-            return
+        if self._lead is None:
+            self._lead = kernels.entry(driver.LEAD, "float32")
         operand = work.operand
+        operand[_PHASE:] = 0
+        work.gate[0] = 0
+        if not work.helpers or not self.lock.acquire(blocking=False):
+            operand[_HELPERS] = 0
+            self._lead(0, 0, 0, work.place)
+            return
         try:
-            if work.workers > len(self._bells) or self._lead is None:
-                self._hire(work.workers)
-            operand[_BOXES] = self._at
-            operand[_PHASE:] = 0
-            work.gate[0] = 0
-            self._wake(work.workers)
+            if work.helpers > len(self._bells):
+                self._hire(work.helpers)
+            operand[_HELPERS] = work.helpers
+            operand[_SHARED] = self._shared.ctypes.data
+            operand[_ASLEEP] = self._asleep.ctypes.data
             self._lead(0, 0, 0, work.place)
             while operand[_WAITING]:
-                self._wake(work.workers)
-                time.sleep(2e-5)
+                if not self._wake(work.helpers):
+                    time.sleep(2e-5)
                 self._lead(0, 0, 0, work.place)
-            if work.workers:
-                pace.by_team(time.perf_counter() - began)
         finally:
             # An interrupt leaves no work half done.
             while operand[_WAITING]:
-                self._wake(work.workers)
+                self._wake(work.helpers)
                 self._lead(0, 0, 0, work.place)
             self.lock.release()
 
-    def _wake(self, workers: int) -> None:
-        for w in range(workers):
-            if self._boxes[w, _ASLEEP]:
-                self._boxes[w, _ASLEEP] = 0
-                self._bells[w].release()
+    def _wake(self, helpers: int) -> bool:
+        """Wakes those of the first so many workers that sleep; answers whether any did."""
+        sleepers = np.flatnonzero(self._asleep[:helpers])
+        for w in sleepers:
+            self._asleep[w] = 0
+            self._bells[w].release()
+        return bool(sleepers.size)
 
-    def _hire(self, workers: int) -> None:
-        """A larger team; the former one is sent to sleep for good with its own boxes."""
-        boxes = np.zeros((workers + 1, driver.BOX_SIZE), np.int64)
-        start = -boxes.ctypes.data % 64 // 8
-        self._old.append((self._boxes, self._bells))
-        self._boxes = boxes.reshape(-1)[start : start + workers * driver.BOX_SIZE]
-        self._boxes = self._boxes.reshape(workers, driver.BOX_SIZE)
-        self._at = self._boxes.ctypes.data
-        self._lead = kernels.entry(driver.LEAD, "float32")
-        self._bells = [threading.Semaphore(0) for _ in range(workers)]
+    def _hire(self, helpers: int) -> None:
+        """A larger team; the former one finds no more jobs and sleeps for good."""
+        self._old.append((self._shared, self._asleep, self._bells))
+        room = np.zeros(driver.SHARED_SIZE + driver.LINE, np.int64)
+        start = -room.ctypes.data % 64 // 8
+        self._shared = room[start : start + driver.SHARED_SIZE]
+        self._asleep = np.zeros(helpers, np.int64)
+        self._bells = [threading.Semaphore(0) for _ in range(helpers)]
         stand = kernels.entry(driver.STAND, "float32")
-        for w in range(workers):
+        for w, bell in enumerate(self._bells):
+            places = (self._shared.ctypes.data, self._asleep[w:].ctypes.data)
             threading.Thread(
                 target=_work,
-                args=(stand, self._boxes, w, self._bells[w]),
+                args=(stand, np.array([*places, w + 1, PATIENCE], np.int64), bell),
                 daemon=True,
                 name=f"tiedgraph-{w + 1}",
             ).start()
 
 
-def _work(stand: Any, boxes: Any, index: int, bell: threading.Semaphore) -> None:
-    box = boxes[index]
-    operand = np.array([box.ctypes.data, PATIENCE], np.int64)
+def _work(stand: Any, operand: Array, bell: threading.Semaphore) -> None:
+    place = operand.ctypes.data
     while True:
-        stand(0, 0, 0, operand.ctypes.data)
-        # The leader holds the interpreter lock when it looks whether we sleep, as we do now.
-        box[_ASLEEP] = 1
-        if box[_POSTED] != box[_DONE]:
-            box[_ASLEEP] = 0
-            continue
+        stand(0, 0, 0, place)
         bell.acquire()
 
 
