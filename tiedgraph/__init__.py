@@ -11,17 +11,20 @@
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tiedgraph.diagnostics import DataError, Diagnostic, RunError, TieError
 
 if TYPE_CHECKING:
-    from tiedgraph.api import compile, compile_text, compress, harden, load, suggest, untie
+    from tiedgraph.api import compile, compile_text, harden, load, untie
+    from tiedgraph.compression.search import compress
     from tiedgraph.model import Model
     from tiedgraph.recognition.recogniser import Recogniser
+    from tiedgraph.suggestions import suggest
 
-__version__ = metadata.version("tiedgraph")
+    __version__: str
+
 __all__ = [
     "DataError",
     "Diagnostic",
@@ -38,24 +41,24 @@ __all__ = [
     "suggest",
     "untie",
 ]
-_FUNCTIONS = ("compile", "compile_text", "compress", "harden", "load", "suggest", "untie")
+_HOMES = {
+    "Model": "model",
+    "Recogniser": "recognition.recogniser",
+    "compress": "compression.search",
+    "suggest": "suggestions",
+    **dict.fromkeys(("compile", "compile_text", "harden", "load", "untie"), "api"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Loads the compiler only when it is asked for, so that checking a file stays quick."""
-    if name in _FUNCTIONS:
-        from tiedgraph import api
+    if name == "__version__":
+        from importlib import metadata
 
-        return getattr(api, name)
-    if name == "Model":
-        from tiedgraph.model import Model
-
-        return Model
-    if name == "Recogniser":
-        from tiedgraph.recognition.recogniser import Recogniser
-
-        return Recogniser
-    raise AttributeError(f"module 'tiedgraph' has no attribute '{name}'")
+        return metadata.version("tiedgraph")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tiedgraph' has no attribute '{name}'")
+    return getattr(import_module(f"tiedgraph.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

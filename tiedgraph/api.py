@@ -1,4 +1,4 @@
-"""Ways to a `Model`, and what is done with its ties: what it could tie, harden, untie, compress."""
+"""Ways to a `Model`, and what is done with its ties; what that needs is imported when it is."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tiedgraph import compiler
-from tiedgraph.compression.file import SUFFIX
-from tiedgraph.compression.file import load as load_tied
-from tiedgraph.compression.search import compress as compress
 from tiedgraph.diagnostics import Diagnostics, RunError, TieError
 from tiedgraph.model import Model
 from tiedgraph.passes.spoken import warn_of_words
 from tiedgraph.render import render_text
-from tiedgraph.rewrite.harden import find_clusters
-from tiedgraph.rewrite.harden import harden as hardened
-from tiedgraph.rewrite.text import Rewritten
-from tiedgraph.rewrite.untie import untie as untied
 from tiedgraph.runtime.checkpoint import read
 from tiedgraph.runtime.identity import Origin
-from tiedgraph.suggestions import suggest
 
-__all__ = ["compile", "compile_text", "compress", "harden", "load", "suggest", "untie"]
+if TYPE_CHECKING:
+    from tiedgraph.rewrite.text import Rewritten
+
+__all__ = ["compile", "compile_text", "harden", "load", "untie"]
 
 
 def compile(
@@ -100,6 +96,9 @@ def load(path: str | Path, *, threads: int = 2, lexicon: str | Path | None = Non
 
 def loaded(path: Path, threads: int, lexicon: str | Path | None = None) -> Model:
     """The same, with what there is to warn of in `Model.warnings`."""
+    from tiedgraph.compression.file import SUFFIX
+    from tiedgraph.compression.file import load as load_tied
+
     if Path(path).suffix == SUFFIX and not Path(path).is_dir():
         if lexicon is not None:
             raise RunError(f"{path} keeps the words it was compressed with; give the run instead")
@@ -126,6 +125,9 @@ def harden(model: Model, tie: str | None = None) -> Rewritten:
 
     tie: its name, where there are several. Raises RunError where there is none.
     """
+    from tiedgraph.rewrite.harden import find_clusters
+    from tiedgraph.rewrite.harden import harden as hardened
+
     return hardened(model, find_clusters(model, tie))
 
 
@@ -135,4 +137,6 @@ def untie(model: Model, *selectors: str) -> Rewritten:
     `write(path)` keeps it.
     Raises RunError where a selector names nothing that is tied.
     """
+    from tiedgraph.rewrite.untie import untie as untied
+
     return untied(model.checked, model.origin, selectors).text

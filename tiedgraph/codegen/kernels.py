@@ -1,11 +1,10 @@
 """From kernel text to machine code.
 
-The text is compiled by Numba as a function of four pointers, its LLVM module is made free of
-Python, and the object code is kept on disk (`tiedgraph.codegen.cache`). A process that finds all
-its kernels there never imports Numba: the objects are linked by LLVM's own loader.
+The text becomes LLVM code (`tiedgraph.lanes.text`), is optimised, and the object code is kept on
+disk (`tiedgraph.codegen.cache`). A process that finds all its kernels there only links the objects,
+by LLVM's own loader.
 
-This is the only module that runs generated code. Kernel text holds no user text: names, messages
-and paths of a model never reach it (`_checked`).
+Kernel text holds no user text: names, messages and paths of a model never reach it.
 """
 
 from __future__ import annotations
@@ -14,21 +13,17 @@ import ctypes
 import hashlib
 import threading
 from functools import cache as cache_forever
-from functools import lru_cache, partial
-from importlib import metadata, resources
+from functools import lru_cache
+from importlib import resources
 from typing import Any
-
-import llvmlite.binding as llvm
 
 from tiedgraph.codegen import cache
 from tiedgraph.lanes import machine
 from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.schedule import LANES
 
-# int32 kernel(void* result, void** exception, T* activation, T* parameter, T* gradient, int64*)
-ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 6)
-_ignored = ctypes.create_string_buffer(64)  # where kernels write the result and exception
-_IGNORED = ctypes.addressof(_ignored)
+# void kernel(T* activation, T* parameter, T* gradient, int64* operand)
+ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
@@ -38,14 +33,15 @@ compiled_here = 0  # kernels that this process had to compile, for reports and t
 @lru_cache
 def _toolchain() -> str:
     """Everything but the text that machine code depends on."""
+    import llvmlite
+
     lanes = resources.files("tiedgraph.lanes")
-    texts = [lanes.joinpath(name).read_text() for name in ("vector.py", "math.py")]
-    versions = [metadata.version(name) for name in ("numba", "llvmlite")]
-    parts = (versions, machine.processor(), texts, _PIPELINE)
+    texts = [lanes.joinpath(name).read_text() for name in ("vector.py", "math.py", "text.py")]
+    parts = (llvmlite.__version__, machine.processor(), texts, _PIPELINE)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-_PIPELINE = 1  # counts up when this file changes what comes out of the same text
+_PIPELINE = 2  # counts up when this file changes what comes out of the same text
 
 
 def key(kernel: Kernel, dtype: str, lanes: int = 0) -> str:
@@ -72,7 +68,7 @@ def entry(kernel: Kernel, dtype: str, lanes: int = 0) -> Any:
 @cache_forever
 def at(address: int) -> Any:
     """The kernel at a machine address, in the same form."""
-    return partial(ENTRY(address), _IGNORED, _IGNORED)
+    return ENTRY(address)
 
 
 def _address(kernel: Kernel, dtype: str, lanes: int) -> int:
@@ -82,23 +78,26 @@ def _address(kernel: Kernel, dtype: str, lanes: int) -> int:
         if payload is None:
             payload = _compile(kernel, dtype, lanes, name)
             cache.write(name, payload)
-        engine = _engine()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
-        engine.finalize_object()
-        _addresses[name] = engine.get_function_address(f"tiedgraph_{name}")
+        _addresses[name] = _link(name, payload)
     return _addresses[name]
+
+
+def _link(name: str, payload: bytes) -> int:
+    import llvmlite.binding as llvm
+
+    engine = _engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
+    engine.finalize_object()
+    found: int = engine.get_function_address(f"tiedgraph_{name}")
+    return found
 
 
 @lru_cache
 def _engine() -> Any:
     """One loader for all kernels of the process."""
+    import llvmlite.binding as llvm
+
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine.target())
-
-
-def _checked(kernel: Kernel) -> str:
-    if not kernel.source.isascii() or "\r" in kernel.source or "\f" in kernel.source:
-        raise ValueError(f"text of kernel {kernel.name} must be plain ASCII")
-    return kernel.source
 
 
 def _compile(kernel: Kernel, dtype: str, lanes: int, name: str) -> bytes:
@@ -108,26 +107,30 @@ def _compile(kernel: Kernel, dtype: str, lanes: int, name: str) -> bytes:
     return bytes(machine.target().emit_object(module))
 
 
-def module_of(kernel: Kernel, dtype: str, lanes: int, name: str) -> llvm.ModuleRef:
-    """A kernel as an LLVM module free of Python, with one function `tiedgraph_NAME`."""
-    from numba import njit, types
+def module_of(kernel: Kernel, dtype: str, lanes: int, name: str) -> Any:
+    """A kernel as an optimised LLVM module with one function `tiedgraph_NAME`."""
+    import llvmlite.binding as llvm
 
-    from tiedgraph.lanes import math, vector
+    from tiedgraph.lanes.text import module_text
 
-    scope: dict[str, Any] = {**vector.names(dtype, lanes), **math.names(dtype)}
-    exec(compile(_checked(kernel), f"<kernel {kernel.name}>", "exec"), scope)  # noqa: S102
-    pointer = vector.pointer_to(dtype)
-    arguments = (pointer, pointer, pointer, vector.INT64_POINTER)
-    options: dict[str, Any] = {
-        "_nrt": False,
-        "no_cpython_wrapper": True,
-        "no_cfunc_wrapper": True,
-        "error_model": "numpy",
-    }
-    function: Any = njit(types.void(*arguments), **options)(scope["kernel"])
-    overload = function.overloads[arguments]
-    text = overload.library.get_llvm_str()
-    text = text.replace(overload.fndesc.llvm_func_name, f"tiedgraph_{name}")
-    text = text.replace(" = common local_unnamed_addr global", " = internal global")
-    text = text.replace(" = common global", " = internal global")
-    return llvm.parse_assembly(text)
+    target = machine.target()
+    text = module_text(kernel.source, f"tiedgraph_{name}", dtype, lanes, target.triple)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    module.data_layout = str(target.target_data)
+    _optimise(module, target)
+    return module
+
+
+def _optimise(module: Any, target: Any) -> None:
+    """LLVM's own passes but for unrolling: kernels are unrolled as far as registers reach."""
+    import llvmlite.binding as llvm
+
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(target, options)
+    for function in module.functions:
+        if not function.is_declaration:
+            builder.getFunctionPassManager().run(function, builder)
+    builder.getModulePassManager().run(module, builder)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any, Literal
 
 from tiedgraph.diagnostics import Span
 from tiedgraph.ir.lexicon import Lexicon
 from tiedgraph.ir.types import Extent, Shape, Type
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Role = Literal["input", "target", "implicit", "forward", "loss", "metric", "output", "backward"]
 
@@ -314,6 +315,8 @@ class Graph:
     @cached_property
     def digraph(self) -> nx.DiGraph:
         """Frozen bipartite view: data and nodes, an edge for each value that flows."""
+        import networkx as nx
+
         view = nx.DiGraph(name=self.name)
         for name, item in self.data.items():
             view.add_node(name, role=item.role, type=item.type)

@@ -23,9 +23,8 @@ from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
-from numba.extending import intrinsic
 
-from tiedgraph.lanes.vector import call_intrinsic, constant, unary
+from tiedgraph.lanes.vector import call_intrinsic, constant
 
 
 @dataclass(frozen=True)
@@ -477,11 +476,15 @@ def _make_erf(x: Value) -> Value:
     return x.select(a.is_(">", 1.0), far.with_sign_of(x), near)
 
 
-def _intrinsic(name: str, make: Callable[[Value], Value], doc: str) -> Any:
-    return unary(name, lambda builder, x: make(Value(builder, x)).ir, doc)
+def _function(make: Callable[..., Value], doc: str) -> Any:
+    def function(builder: Any, *vectors: Any) -> Any:
+        return make(*(Value(builder, x) for x in vectors)).ir
+
+    function.__doc__ = doc
+    return function
 
 
-FORMULAS: tuple[tuple[str, Callable[[Value], Value], str], ...] = (
+FORMULAS: tuple[tuple[str, Callable[..., Value], str], ...] = (
     ("exp", _make_exp, "e^x; infinite above 88.7 (709.8), 0 below -104 (-745.2)."),
     ("decay", _make_decay, "e^x for x up to 0, quicker than exp; 0 below -87 (-708)."),
     ("log", _make_log, "Natural logarithm; -inf at 0, NaN below."),
@@ -494,9 +497,14 @@ FORMULAS: tuple[tuple[str, Callable[[Value], Value], str], ...] = (
         _make_erf,
         "Error function, the integral of 2 / sqrt(pi) e^-t^2 from 0 to x.",
     ),
+    (
+        "log_add",
+        _make_log_add,
+        "log(e^a + e^b) of numbers that are finite or -inf; faster than log and exp.",
+    ),
 )
 
-FUNCTIONS = {name: _intrinsic(name, make, doc) for name, make, doc in FORMULAS}
+FUNCTIONS = {name: _function(make, doc) for name, make, doc in FORMULAS}
 
 
 @lru_cache
@@ -516,17 +524,6 @@ def operations(name: str) -> int:
     return len(made) + sum("fmuladd" in str(instruction) for instruction in made)
 
 
-@intrinsic
-def log_add(typing: Any, a: Any, b: Any) -> Any:
-    """log(e^a + e^b) of numbers that are finite or -inf; faster than log and exp."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _make_log_add(Value(builder, args[0]), Value(builder, args[1])).ir
-
-    return a(a, a), codegen
-
-
-@lru_cache
 def names(dtype: str) -> dict[str, Any]:
     """The functions that kernel text may use, by name; the same for both dtypes."""
-    return {**FUNCTIONS, "log_add": log_add}
+    return FUNCTIONS

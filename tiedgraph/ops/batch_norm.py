@@ -166,11 +166,11 @@ RUNNING = Kernel(
     momentum = number(operand, 6)
     n = parameter[count]
     for c in range(channels):
-        s = parameter[batch + c]
+        scale = 1.0
         if unbiased and n > 1:
-            s = s * (n / (n - 1))
+            scale = n / (n - 1)
         at = running + c * stride
-        parameter[at] = parameter[at] + momentum * (s - parameter[at])
+        parameter[at] += momentum * (scale * parameter[batch + c] - parameter[at])
 """,
 )
 

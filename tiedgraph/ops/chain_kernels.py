@@ -105,15 +105,15 @@ GATHER = Kernel(
         if label >= 0:
             word = min(max(int(activation[label + lane]), 0), words - 1)
             row_of = kinds[word * variants + which]
-        n = 0
+        length = 0
         activation[prior + lane] = {NEVER!r}
         if row_of >= 0:
-            n = table[row_of * entries]
+            length = table[row_of * entries]
             activation[prior + lane] = number(table, row_of * entries + 1)
-        activation[count + lane] = n
+        activation[count + lane] = length
         for s in range(longest):
             u, j = 0, -1
-            if s < n:
+            if s < length:
                 u = table[row_of * entries + 2 + s]
                 j = table[row_of * entries + 2 + longest + s]
             activation[state + s * LANES + lane] = u

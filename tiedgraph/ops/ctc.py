@@ -215,9 +215,9 @@ PATHS = Kernel(
     store(activation, spare, valid)
     store(activation, spare + LANES, count)
     for lane in range(LANES):
-        last = max(int(activation[spare + lane]) - 1, 0)
+        end = max(int(activation[spare + lane]) - 1, 0)
         n = int(activation[spare + LANES + lane])
-        at = to + (last * places + 2 * n) * LANES + lane
+        at = to + (end * places + 2 * n) * LANES + lane
         activation[spare + lane] = activation[at]
         activation[spare + LANES + lane] = activation[at - LANES] if n > 0 else {NEVER!r}
     v = load(activation, spare)

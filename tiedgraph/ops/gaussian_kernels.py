@@ -130,11 +130,11 @@ def _sums(count: int) -> str:
             f"at = m * size + d + {i}",
             "gradient[counts + mixtures + at] += one",
             "gradient[counts + mixtures * (1 + size) + at] += two",
-            f"inverse = activation[inverses + c * size + d + {i}]",
+            f"scale = activation[inverses + c * size + d + {i}]",
             "if learns & 1:",
-            f"    gradient[means + m * mm + (d + {i}) * md] += one * inverse",
+            f"    gradient[means + m * mm + (d + {i}) * md] += one * scale",
             "if learns & 2:",
-            "    half = (two * inverse - number) / 2",
+            "    half = (two * scale - number) / 2",
             f"    gradient[variances + m * vm + (d + {i}) * vd] += half",
         ]
     return "\n".join(f"                        {line}" for line in lines)

@@ -142,9 +142,9 @@ class Implicit:
 class Kernel:
     """Text of one kernel, `def kernel(activation, parameter, gradient, operand): ...`.
 
-    The text may use the names of `tiedgraph.lanes.vector.NAMES` and `tiedgraph.lanes.math.NAMES`
-    and nothing else; it does not depend on the dtype, which the names hide. `operand` is a row of
-    64-bit integers: offsets (in numbers, lanes included) and extents.
+    The text is of the language of `tiedgraph.lanes.text` and may use the names that `vector.names`
+    and `math.names` there give; it does not depend on the dtype, which the names hide. `operand` is
+    a row of 64-bit integers: offsets (in numbers, lanes included) and extents.
     """
 
     name: str

@@ -85,19 +85,19 @@ _WEIGHTS = f"""def kernel(activation, parameter, gradient, operand):
     for s in range(states):
         at, by = operand[{FIRST} + 3 * s], operand[{FIRST + 1} + 3 * s]
         own = shares + s * width
-        most = parameter[at]
+        highest = parameter[at]
         for m in range(width):
             activation[own + m] = -1e30
             if m < count:
                 activation[own + m] = parameter[at + m * by]
-                most = max(most, parameter[at + m * by])
+                highest = max(highest, parameter[at + m * by])
         whole = zero
         for m in range(0, width, LANES):
-            v = exp(load(activation, own + m) - broadcast(most))
+            v = exp(load(activation, own + m) - broadcast(highest))
             whole = whole + v
             store(activation, own + m, v)
         total = broadcast(sum_lanes(whole))
-        store(activation, norms + s * LANES, broadcast(most) + log(total))
+        store(activation, norms + s * LANES, broadcast(highest) + log(total))
         for m in range(0, width, LANES):
             store(activation, own + m, load(activation, own + m) / total)
 """

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-import networkx as nx
-
 from tiedgraph.diagnostics import Diagnostics, Source, Span, nearest
 from tiedgraph.passes import limits
 from tiedgraph.passes.arguments import is_function
@@ -163,6 +161,10 @@ class _Loader:
             for name, found in module.names.items()
             if isinstance(found, BlockOf) and found.module is module
         }
+        if not blocks:
+            return
+        import networkx as nx
+
         uses = nx.DiGraph()
         uses.add_nodes_from(blocks)
         for name, block in blocks.items():

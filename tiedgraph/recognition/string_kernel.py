@@ -182,14 +182,14 @@ else:
             v = key[order[q]] + unigram[w]
             if v <= threshold or (got == keep and v <= enter[at + keep - 1]):
                 break
-            a, b = named[last[h]], named[last[h] + 1]
-            while a < b:
-                m = (a + b) // 2
+            least, most = named[last[h]], named[last[h] + 1]
+            while least < most:
+                m = (least + most) // 2
                 if follow[m] < w:
-                    a = m + 1
+                    least = m + 1
                 else:
-                    b = m
-            if a == named[last[h] + 1] or follow[a] != w:
+                    most = m
+            if least == named[last[h] + 1] or follow[least] != w:
 """
     + _lines(16, _insert("enter", "enter_past", "at", "got", "v", "h"))
     + """        entering[w] = got

@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tiedgraph.diagnostics import RunError
 
 MANIFEST = "manifest.json"
@@ -158,6 +156,8 @@ def _listed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Holds a folder for one writer; RunError if another process has it."""
+    from filelock import FileLock, Timeout
+
     held = FileLock(path / LOCK, timeout=0)
     try:
         held.acquire()
