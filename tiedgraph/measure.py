@@ -266,7 +266,7 @@ def _flops(graph: Graph, tape: Tape, node: Node) -> int:
 
 def _called(functions: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> int:
     """Operations of functions of all numbers of the first shape."""
-    from tiedgraph.lanes import math  # imports Numba
+    from tiedgraph.lanes import math
 
     return sum(math.operations(name) for name in functions) * elements(shapes[0])
 
