@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from tiedgraph.ir.types import Dim, Type, shape_text
+from tiedgraph.ops.copying import Axis, merged
 from tiedgraph.ops.pointwise import apply, flops
 from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, NoAttrs, Op, OpError
 
@@ -77,24 +78,6 @@ def strides(shape: Sequence[int], rank: int) -> list[int]:
     padded = [1] * (rank - len(shape)) + list(shape)
     found = [prod(padded[axis + 1 :]) for axis in range(rank)]
     return [0 if size == 1 else step for size, step in zip(padded, found, strict=True)]
-
-
-Axis = tuple[int, tuple[int, ...]]  # the size, and the stride of each operand
-
-
-def merged(axes: Sequence[Axis]) -> list[Axis]:
-    """The same walk with as few axes as possible."""
-    result: list[Axis] = []
-    for size, steps in axes:
-        if size == 1:
-            continue
-        if result and all(
-            outer == size * inner for outer, inner in zip(result[-1][1], steps, strict=True)
-        ):
-            result[-1] = (result[-1][0] * size, steps)
-        else:
-            result.append((size, steps))
-    return result
 
 
 # ---------------------------------------------------------------- kernels

@@ -20,9 +20,10 @@ from tiedgraph.ops.rules import (
     ParamSpec,
     bits,
     hidden,
+    put,
     setting,
 )
-from tiedgraph.ops.walk import EXTRA, FIRST, PUT, Nest, Walk, walk
+from tiedgraph.ops.walk import EXTRA, Nest, Walk, walk
 
 Samples = Sequence[Array]
 
@@ -243,19 +244,13 @@ INPUT_GRADIENT = Nest(
         "v = (load(activation, x + at) - mean) * inverse",
         "v = (load(activation, y + at) - total - v * along) * inverse * gain",
         "v = select(valid & real, v, zero)",
-        *PUT,
+        *put("v", "target"),
     ),
 )
 
 
 def _loops(emitter: Emitter, shape: tuple[int, ...]) -> Walk:
     return walk(emitter, shape, range(1, len(shape)), emitter.attrs.timed, 2)
-
-
-def _call(emitter: Emitter, nest: Nest, loops: Walk, places: tuple[int, ...], *rest: int) -> None:
-    """One row; places: of x, y, z, target, and whether to add."""
-    missing = (0,) * (FIRST - len(places))
-    emitter.call(nest.kernel(loops), *places, *missing, *loops.operands, *rest)
 
 
 def _places(emitter: Emitter) -> tuple[int, ...]:
@@ -280,10 +275,10 @@ def _emit(emitter: Emitter) -> None:
         mean = emitter.statistic("mean", channels + 1)
         variance = emitter.statistic("variance", channels)
         count = mean + channels
-        _call(emitter, SUMS, loops, (x.offset, 0, weight), mean, channels)
+        SUMS.call(emitter, loops, (x.offset, 0, weight), mean, channels)
         emitter.sum_statistic("mean", channels + 1)
         emitter.call(DIVIDE, mean, count, channels, once=True)
-        _call(emitter, SQUARES, loops, (x.offset, 0, weight), variance, mean)
+        SQUARES.call(emitter, loops, (x.offset, 0, weight), variance, mean)
         emitter.sum_statistic("variance", channels)
         emitter.call(DIVIDE, variance, count, channels, once=True)
         for i, batch in ((MEAN, mean), (VARIANCE, variance)):
@@ -292,7 +287,7 @@ def _emit(emitter: Emitter) -> None:
                 RUNNING, running.offset, running.strides[0], batch, count, channels,
                 int(i == VARIANCE), bits(attrs.momentum), once=True, update=True,
             )  # fmt: skip
-    _call(emitter, NORMALISE, loops, (x.offset, y.offset), *_places(emitter))
+    NORMALISE.call(emitter, loops, (x.offset, y.offset), *_places(emitter))
 
 
 def _emit_backward(emitter: Emitter) -> None:
@@ -305,7 +300,7 @@ def _emit_backward(emitter: Emitter) -> None:
         sums = emitter.statistic("gradients", 2 * channels)
     if sums >= 0 or gain or bias:
         given = (x.offset, grad.offset)
-        _call(emitter, GRADIENT_SUMS, loops, given, *places, sums, channels, int(gain), int(bias))
+        GRADIENT_SUMS.call(emitter, loops, given, *places, sums, channels, int(gain), int(bias))
     if wanted is None:
         return
     if sums >= 0:
@@ -313,7 +308,7 @@ def _emit_backward(emitter: Emitter) -> None:
     into, add = wanted
     counted = emitter.statistic("mean", channels + 1) + channels if attrs.training else 0
     read = (x.offset, grad.offset, emitter.input(1).offset, into.offset, int(add))
-    _call(emitter, INPUT_GRADIENT, loops, read, *places, sums, channels, counted)
+    INPUT_GRADIENT.call(emitter, loops, read, *places, sums, channels, counted)
 
 
 BATCH_NORM = Op(

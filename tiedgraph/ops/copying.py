@@ -129,6 +129,24 @@ def blocks(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
     return elements(shape[:axis]), elements(shape[axis + 1 :])
 
 
+Axis = tuple[int, tuple[int, ...]]  # the size, and the stride of each operand
+
+
+def merged(axes: Sequence[Axis]) -> list[Axis]:
+    """The same walk with as few axes as possible."""
+    result: list[Axis] = []
+    for size, steps in axes:
+        if size == 1:
+            continue
+        if result and all(
+            outer == size * inner for outer, inner in zip(result[-1][1], steps, strict=True)
+        ):
+            result[-1] = (result[-1][0] * size, steps)
+        else:
+            result.append((size, steps))
+    return result
+
+
 def copy(
     emitter: Emitter,
     source: int,
@@ -142,13 +160,8 @@ def copy(
 
     Axes that both sides walk as one are merged, so that a plain copy is a single loop.
     """
-    axes: list[tuple[int, int, int]] = []
-    for size, s, t in zip(shape, source_strides, target_strides, strict=True):
-        if size == 1:
-            continue
-        if axes and axes[-1][1] == s * size and axes[-1][2] == t * size:
-            axes[-1] = (axes[-1][0] * size, s, t)
-        else:
-            axes.append((size, s, t))
-    padded = [(1, 0, 0)] * (RANK - len(axes)) + axes
-    emitter.call(COPY, source, target, int(add), *(n for axis in padded for n in axis))
+    steps = zip(source_strides, target_strides, strict=True)
+    axes = merged(list(zip(shape, steps, strict=True)))
+    padded = [(1, (0, 0))] * (RANK - len(axes)) + axes
+    loops = [number for size, strides in padded for number in (size, *strides)]
+    emitter.call(COPY, source, target, int(add), *loops)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tiedgraph.ir.types import Type, elements, shape_text
 from tiedgraph.ops.columns import Columns, room
-from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, OpError
+from tiedgraph.ops.rules import Array, Emitter, Kernel, Op, OpError, put
 from tiedgraph.ops.steps import (
     BACKWARD,
     BUFFERS,
@@ -105,11 +105,6 @@ _HEAD = [
     "sums = inverses + stride",
 ]
 _BACKWARD_HEAD = [*_HEAD, *textwrap.dedent(BACKWARD).splitlines()]
-_PUT = [
-    "if add:",
-    "    v = v + load(activation, target + at)",
-    "store(activation, target + at, v)",
-]
 
 
 @lru_cache
@@ -178,7 +173,10 @@ def logit_gradient(soft: bool, single: bool) -> Kernel:
         if soft
         else "select(load(activation, x1 + place) == k, w, zero)"
     )
-    text.along([f"v = scale * load(activation, kept + at) - {taken}", *_PUT], read=["scale", "w"])
+    text.along(
+        [f"v = scale * load(activation, kept + at) - {taken}", *put("v", "target")],
+        read=["scale", "w"],
+    )
     name = "cross_entropy_soft_backward" if soft else "cross_entropy_backward"
     return Kernel(name, text.source(_BACKWARD_HEAD))
 
@@ -195,7 +193,9 @@ def target_gradient(single: bool) -> Kernel:
         ],
         made=["w", "total"],
     )
-    text.along(["v = w * (total - load(activation, x0 + at))", *_PUT], read=["w", "total"])
+    text.along(
+        ["v = w * (total - load(activation, x0 + at))", *put("v", "target")], read=["w", "total"]
+    )
     return Kernel("cross_entropy_target", text.source(_BACKWARD_HEAD))
 
 

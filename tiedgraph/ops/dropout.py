@@ -13,7 +13,7 @@ import numpy as np
 
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import RANK, check_rank
-from tiedgraph.ops.copying import row_major
+from tiedgraph.ops.copying import merged, row_major
 from tiedgraph.ops.rules import (
     Array,
     Emitter,
@@ -148,19 +148,10 @@ def _text() -> str:
 DROPOUT_KERNEL = Kernel("dropout", _text())
 
 
-def _axes(shape: tuple[int, ...], places: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Extents and places of the loops; axes whose places follow one another are one."""
-    axes: list[tuple[int, int]] = []
-    for size, step in zip(shape, places, strict=True):
-        if axes and axes[-1][1] == size * step:
-            axes[-1] = (axes[-1][0] * size, step)
-        else:
-            axes.append((size, step))
-    return [(1, 0)] * (RANK - len(axes)) + axes
-
-
 def _row(emitter: Emitter, x: int, y: int, shape: tuple[int, ...], add: bool) -> None:
     attrs = emitter.attrs
+    axes = merged([(size, (step,)) for size, step in zip(shape, attrs.places, strict=True)])
+    padded = [(1, (0,))] * (RANK - len(axes)) + axes
     emitter.call(
         DROPOUT_KERNEL,
         x,
@@ -169,7 +160,7 @@ def _row(emitter: Emitter, x: int, y: int, shape: tuple[int, ...], add: bool) ->
         int(add),
         _threshold(attrs) if attrs.active else 0,
         bits(1.0 / (1.0 - attrs.rate) if attrs.active else 1.0),
-        *(number for axis in _axes(shape, attrs.places) for number in axis),
+        *(number for size, (step,) in padded for number in (size, step)),
     )
 
 

@@ -27,6 +27,7 @@ from tiedgraph.ops.rules import (
     ParamBuffer,
     ParamSpec,
     bits,
+    put,
     setting,
 )
 
@@ -316,9 +317,7 @@ def layer_norm_backward_kernel(single: bool) -> Kernel:
             standard,
             "d = gain * load(activation, given + at)",
             "d = (d - total * each - v * (across * each)) * inverse",
-            "if add:",
-            "    d = d + load(activation, y + at)",
-            "store(activation, y + at, d)",
+            *put("d", "y"),
         ],
         read=["mean", "inverse", "total", "across"],
         before=["gain = broadcast(parameter[g + k * gs])"],

@@ -11,8 +11,8 @@ import numpy as np
 from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import find_axes, lengths, same_types, timed
 from tiedgraph.ops.plain_sums import PLAIN_SPREAD, PLAIN_SUM
-from tiedgraph.ops.rules import Array, Emitter, Implicit, Op, hidden, setting
-from tiedgraph.ops.walk import FIRST, KEPT, PUT, Nest, Walk, walk
+from tiedgraph.ops.rules import Array, Emitter, Implicit, Op, hidden, put, setting
+from tiedgraph.ops.walk import KEPT, Nest, Walk, walk
 
 # ---------------------------------------------------------------- settings and shapes
 
@@ -135,13 +135,7 @@ SPREAD = {
 def spread_nest(term: str) -> Nest:
     """Gradient of the input behind `target`; zero at steps that are not valid."""
     before, step = SPREAD[term]
-    return Nest(f"spread_{term}", before, (*step, *PUT))
-
-
-def _call(emitter: Emitter, nest: Nest, loops: Walk, *places: int) -> None:
-    """One row; places: of x, y, z, target, add and choice, as far as they are used."""
-    missing = (0,) * (FIRST - len(places))
-    emitter.call(nest.kernel(loops), *places, *missing, *loops.operands)
+    return Nest(f"spread_{term}", before, (*step, *put("v", "target")))
 
 
 # ---------------------------------------------------------------- sum and mean
@@ -163,17 +157,8 @@ def _emit_sum(divide: bool) -> Callable[[Emitter], None]:
         if plain is not None:
             emitter.call(PLAIN_SUM, x.offset, y.offset, int(divide), 0, *plain)
             return
-        _call(
-            emitter,
-            sum_nest("sum"),
-            _loops(emitter, x.shape, 1),
-            x.offset,
-            y.offset,
-            0,
-            0,
-            0,
-            int(divide),
-        )
+        places = (x.offset, y.offset, 0, 0, 0, int(divide))
+        sum_nest("sum").call(emitter, _loops(emitter, x.shape, 1), places)
 
     return emit
 
@@ -189,9 +174,8 @@ def _emit_sum_backward(divide: bool) -> Callable[[Emitter], None]:
                 emitter.call(PLAIN_SPREAD, into.offset, given, int(divide), int(add), *plain)
                 return
             loops = _loops(emitter, into.shape, 1)
-            _call(
-                emitter, spread_nest("sum"), loops, 0, given, 0, into.offset, int(add), int(divide)
-            )
+            places = (0, given, 0, into.offset, int(add), int(divide))
+            spread_nest("sum").call(emitter, loops, places)
 
     return emit
 
@@ -271,17 +255,14 @@ def _max_backward(
 
 def _emit_max(emitter: Emitter) -> None:
     x, y = emitter.input(0), emitter.output()
-    _call(emitter, LARGEST, _loops(emitter, x.shape, 1), x.offset, y.offset)
+    LARGEST.call(emitter, _loops(emitter, x.shape, 1), (x.offset, y.offset))
 
 
 def _emit_max_backward(emitter: Emitter) -> None:
     wanted = emitter.grad_input(0)
     if wanted is not None:
         into, add = wanted
-        _call(
-            emitter,
-            spread_nest("max"),
-            _loops(emitter, into.shape, 1),
+        places = (
             emitter.input(0).offset,
             emitter.output().offset,
             0,
@@ -289,6 +270,7 @@ def _emit_max_backward(emitter: Emitter) -> None:
             int(add),
             emitter.grad_output().offset,
         )
+        spread_nest("max").call(emitter, _loops(emitter, into.shape, 1), places)
 
 
 MAX = Op(
@@ -317,7 +299,7 @@ def _emit_pair(term: str) -> Callable[[Emitter], None]:
     def emit(emitter: Emitter) -> None:
         a, b, y = emitter.input(0), emitter.input(1), emitter.output()
         loops = _loops(emitter, a.shape, 2)
-        _call(emitter, sum_nest(term), loops, a.offset, y.offset, b.offset)
+        sum_nest(term).call(emitter, loops, (a.offset, y.offset, b.offset))
 
     return emit
 
@@ -327,16 +309,14 @@ def _emit_dot_backward(emitter: Emitter) -> None:
         wanted = emitter.grad_input(i)
         if wanted is not None:
             into, add = wanted
-            _call(
-                emitter,
-                spread_nest("dot"),
-                _loops(emitter, into.shape, 2),
+            places = (
                 0,
                 emitter.grad_output().offset,
                 emitter.input(1 - i).offset,
                 into.offset,
                 int(add),
             )
+            spread_nest("dot").call(emitter, _loops(emitter, into.shape, 2), places)
 
 
 def _emit_distance_backward(emitter: Emitter) -> None:
@@ -344,10 +324,7 @@ def _emit_distance_backward(emitter: Emitter) -> None:
         wanted = emitter.grad_input(i)
         if wanted is not None:
             into, add = wanted
-            _call(
-                emitter,
-                spread_nest("distance"),
-                _loops(emitter, into.shape, 2),
+            places = (
                 emitter.input(i).offset,
                 emitter.output().offset,
                 emitter.input(1 - i).offset,
@@ -355,6 +332,7 @@ def _emit_distance_backward(emitter: Emitter) -> None:
                 int(add),
                 emitter.grad_output().offset,
             )
+            spread_nest("distance").call(emitter, _loops(emitter, into.shape, 2), places)
 
 
 DOT = Op(

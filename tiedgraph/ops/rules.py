@@ -312,6 +312,15 @@ def bits(number: float) -> int:
     return found
 
 
+def put(value: str, target: str) -> tuple[str, ...]:
+    """Lines of kernel text that write a variable at `target + at`, or add it, as `add` says."""
+    return (
+        "if add:",
+        f"    {value} = {value} + load(activation, {target} + at)",
+        f"store(activation, {target} + at, {value})",
+    )
+
+
 def called(text: str) -> tuple[str, ...]:
     """Names that kernel text calls, as often as it does."""
     return tuple(re.findall(r"\b(\w+)\(", text))

@@ -12,7 +12,7 @@ from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import AXIS, find_axis, lengths, timed
 from tiedgraph.ops.columns import EXTRA, SIZES, Columns, columns
 from tiedgraph.ops.copying import blocks
-from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, hidden, setting
+from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, hidden, put, setting
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,7 @@ def softmax_backward_kernel(log: bool, timed: bool, single: bool) -> Kernel:
             "d = load(activation, given + at)",
             f"v = {kept if log else 'load(activation, y + at) * (d - total)'}",
             f"v = {_valid(timed, 'v', 'zero')}",
-            "if add:",
-            "    v = v + load(activation, x + at)",
-            "store(activation, x + at, v)",
+            *put("v", "x"),
         ],
         read=["total"],
     )

@@ -12,7 +12,7 @@ from tiedgraph.ir.types import Type, elements
 from tiedgraph.ops.axes import AXIS, find_axis, lengths, timed
 from tiedgraph.ops.columns import EXTRA, SIZES, Columns, columns
 from tiedgraph.ops.copying import blocks
-from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, bits, hidden, setting
+from tiedgraph.ops.rules import Array, Buffer, Emitter, Kernel, Op, bits, hidden, put, setting
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ def normalize_backward_kernel(timed: bool, single: bool) -> Kernel:
             "v = fma(-total, load(activation, y + at), load(activation, given + at))",
             "v = v * load(activation, kept + place)",
             *valid,
-            "if add:",
-            "    v = v + load(activation, x + at)",
-            "store(activation, x + at, v)",
+            *put("v", "x"),
         ],
         read=["total"],
     )

@@ -94,6 +94,11 @@ class Nest:
         """The form that does for these loops."""
         return _kernel(self, loops.plain)
 
+    def call(self, emitter: Emitter, loops: Walk, places: Sequence[int], *rest: int) -> None:
+        """One row; places: of x, y, z, target, add and choice, as far as they are used."""
+        missing = (0,) * (FIRST - len(places))
+        emitter.call(self.kernel(loops), *places, *missing, *loops.operands, *rest)
+
 
 @lru_cache
 def _kernel(nest: Nest, plain: bool) -> Kernel:
@@ -139,7 +144,3 @@ def _kernel(nest: Nest, plain: bool) -> Kernel:
     text += [f"{outer}{line}" for line in (*nest.after, "o += LANES")]
     head = "def kernel(activation, parameter, gradient, operand):\n"
     return Kernel(nest.name, head + "".join(f"    {line}\n" for line in text))
-
-
-# Lines that write `v`, or add it, behind `target`.
-PUT = ("if add:", "    v = v + load(activation, target + at)", "store(activation, target + at, v)")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tiedgraph.codegen import driver
+from tiedgraph.ops.copying import merged
 from tiedgraph.ops.rules import ParamBuffer
 from tiedgraph.runtime import team
 from tiedgraph.runtime.maps import deal
@@ -34,8 +35,10 @@ def turn(
 
 def matrices(source: ParamBuffer, target: int) -> list[tuple[int, ...]]:
     """The matrices that make up one copy, as operands: source, target, rows, columns, strides."""
-    *outer, (rows, down), (columns, right) = _merged(source)
-    counts, steps = [count for count, _ in outer], [step for _, step in outer]
+    *others, (columns, right) = zip(source.shape, source.strides, strict=True)
+    axes = merged([(count, (step,)) for count, step in others]) or [(1, (0,))]
+    *outer, (rows, (down,)) = axes
+    counts, steps = [count for count, _ in outer], [step for _, (step,) in outer]
     many = max(1, STRETCH // columns)
     found: list[tuple[int, ...]] = []
     for index in product(*map(range, counts)):
@@ -45,16 +48,3 @@ def matrices(source: ParamBuffer, target: int) -> list[tuple[int, ...]]:
             found.append((begin + row * down, target, length, columns, down, right))
             target += length * columns
     return found
-
-
-def _merged(source: ParamBuffer) -> list[tuple[int, int]]:
-    """Count and stride of each axis, at least two; neighbours that one stride passes are one."""
-    axes: list[tuple[int, int]] = [(1, 0)]
-    *others, last = zip(source.shape, source.strides, strict=True)
-    for count, step in others:
-        before, far = axes[-1]
-        if before == 1 or far == count * step:
-            axes[-1] = (before * count, step)
-        else:
-            axes.append((count, step))
-    return [*axes, last]
