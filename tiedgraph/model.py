@@ -213,27 +213,33 @@ class Model:
             found = self._again(arrays, rate, like)
             if found is not None:
                 return self._sums(found.sums, found.total, 0)
-            self._needs_loss()
-            if self._heard:
-                self._heard.listen(arrays)
-            self._epoch = epoch
-            before = self.numbers.array[self._statistics] if self._statistics.size else None
-            self.optimiser.set(rate, self._moved(arrays))
-            try:
-                if self._mixtures or is_by_task(arrays, self.checked):
-                    sums, total = self._train(arrays, update=True, like=like)
-                    self._needs_finite(_loss(sums))
-                    self.optimiser.step(total)
-                    for drawn in self._mixtures.values():
-                        drawn.bound()
-                else:
-                    sums = self._step(arrays, like)
-            except RunError:
-                if before is not None:
-                    self.numbers.array[self._statistics] = before
-                raise
-            self.steps += 1
-            return sums
+            return self._train_batch(arrays, rate, epoch, like)
+
+    def _train_batch(
+        self, arrays: Mapping[str, Any], rate: float, epoch: float, like: int
+    ) -> dict[str, Array]:
+        """The same, whatever the step before was like; the lock is held."""
+        self._needs_loss()
+        if self._heard:
+            self._heard.listen(arrays)
+        self._epoch = epoch
+        before = self.numbers.array[self._statistics] if self._statistics.size else None
+        self.optimiser.set(rate, self._moved(arrays))
+        try:
+            if self._mixtures or is_by_task(arrays, self.checked):
+                sums, total = self._train(arrays, update=True, like=like)
+                self._needs_finite(_loss(sums))
+                self.optimiser.step(total)
+                for drawn in self._mixtures.values():
+                    drawn.bound()
+            else:
+                sums = self._step(arrays, like)
+        except RunError:
+            if before is not None:
+                self.numbers.array[self._statistics] = before
+            raise
+        self.steps += 1
+        return sums
 
     def gather_batch(
         self, arrays: Mapping[str, Any], like: int = 0, first: bool = True, epoch: int = 0
@@ -290,9 +296,8 @@ class Model:
         """The whole step of one program in one call; answers the batch's sums."""
         program = self.program("train")
         batch = self._prepare(program, arrays, (self.seed, self.steps))
-        found = program.step(
-            batch.arrays, batch.samples, batch.lengths, like, self.optimiser, arrays
-        )
+        again = arrays if batch.plain and self._only_steps else None
+        found = program.step(batch, like, self.optimiser, again)
         sums = self._sums(found.sums, found.total, batch.samples)
         self._finish(found)
         return sums
@@ -355,7 +360,9 @@ class Model:
         rate = optim.rate_at(self.settings, self.steps, None)
         with self._lock:
             found = self._again(arrays, rate, 0)
-            return _loss(self.train_batch(arrays, rate)) if found is None else found.loss()
+            if found is not None:
+                return found.loss()
+            return _loss(self._train_batch(arrays, rate, inf, 0))
 
     def loss(self, **arrays: Any) -> float:
         """The loss of a batch, as `evaluate` computes it (dropout off)."""

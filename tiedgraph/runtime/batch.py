@@ -22,13 +22,15 @@ FEW = 64
 class Batch:
     """Arrays as a program takes them: C-contiguous, of its dtype, [samples, *shape].
 
-    lengths: length of each run-time size in this batch; valid: that of each sample.
+    lengths: length of each run-time size in this batch; valid: that of each sample. plain: whether
+    the arrays needed no conversion.
     """
 
     arrays: Mapping[str, Array]
     samples: int
     lengths: Mapping[str, int]
     valid: Mapping[str, Array]
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def quick(plain: Plain, arrays: Mapping[str, Any]) -> Batch | None:
             return None
     for name in plain.weights:
         ready[name] = shares(samples, plain.dtype.name)
-    return Batch(ready, samples, {}, {})
+    return Batch(ready, samples, {}, {}, plain=True)
 
 
 def in_range(array: Array, classes: int) -> bool:

@@ -20,7 +20,7 @@ from tiedgraph.ops.rules import Kernel
 from tiedgraph.passes.memory import ALIGNMENT, Parameters
 from tiedgraph.passes.schedule import Schedule
 from tiedgraph.runtime import team
-from tiedgraph.runtime.batch import Plain, in_range, plain_inputs, quick, shares
+from tiedgraph.runtime.batch import Batch, Plain, in_range, plain_inputs, shares
 from tiedgraph.runtime.maps import Maps
 from tiedgraph.runtime.turned import turn
 
@@ -284,26 +284,24 @@ class Program:
 
     def step(
         self,
-        batch: Mapping[str, Array],
-        samples: int,
-        lengths: Mapping[str, int],
+        batch: Batch,
         like: int,
         optimiser: Phases,
-        given: Mapping[str, Any],
+        again: Mapping[str, Array] | None,
     ) -> Answer:
         """Runs all tiles, sums the shards and lets the optimiser move, in one call.
 
-        given: the arrays that `batch` was made of, for `again`. The optimiser's gate tells whether
-        it moved.
+        again: the arrays of a plain batch, where `again` may be asked for others like them. The
+        optimiser's gate tells whether it moved.
         """
-        plan = self._ready(batch, samples, lengths, True, like)
+        plan = self._ready(batch.arrays, batch.samples, batch.lengths, True, like)
         step = plan.whole.get(optimiser.key)
         if step is None:
             step = plan.whole[optimiser.key] = self._whole(plan, optimiser)
         answer = Answer(self.total, plan.sums, plan.losses)
         self._known = None
-        if self.plain is not None and quick(self.plain, given):
-            alike = _Alike(self.plain, plan, given)
+        if self.plain is not None and again is not None:
+            alike = _Alike(self.plain, plan, again)
             self._known = _Known(like, optimiser.key, plan, step, alike, answer)
         self._run(step, optimiser.gate)
         return answer
