@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tiedgraph.codegen import kernels, tuning
-from tiedgraph.codegen.tape import Tape, operations
+from tiedgraph.codegen.tape import Tape, bound_shapes, operations
 from tiedgraph.gradients import random_batch
 from tiedgraph.ir.graph import Graph, Node
 from tiedgraph.ir.types import elements
@@ -256,8 +256,7 @@ def _flops(graph: Graph, tape: Tape, node: Node) -> int:
     counted = operations(graph, node, shapes)
     if op.flops is None:
         return counted
-    made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
-    given = [shapes.get(value, made) for value in (node.forward or node).inputs]
+    given, made = bound_shapes(node, shapes)
     if node.role == "backward":
         return counted + _called(op.functions[1], given)
     behind = [name for after in node.epilogue for name in BY_NAME[after].functions[0]]

@@ -9,6 +9,7 @@ threads, nor on which of them takes which shard.
 from __future__ import annotations
 
 from functools import lru_cache
+from textwrap import indent
 
 from tiedgraph.ops.rules import Kernel
 
@@ -170,23 +171,41 @@ SUM_SHARDS = Kernel(
 
 ENTRIES = 1024  # of a copy, in a block
 
+_MAPPED = """\
+        segments, starts = integers(operand[at]), integers(operand[at + 1])
+        index, coefficient = halves(operand[at + 2]), address(operand[at + 3])
+        scaled = operand[at + 3] != 0
+"""
+_SEGMENT = """\
+first, count = segments[4 * s], segments[4 * s + 1]
+free, step = segments[4 * s + 2], segments[4 * s + 3]
+whole = 0
+"""
+
+
+def _looked_up(put: str, found: str) -> str:
+    """Text for the entries of a segment that no vector moved: what is put for free number k."""
+    loop = f"""
+    for i in range(first + whole, first + count):
+        k = index[i]
+        if k >= 0:
+            {put} """
+    return f"if scaled:{loop}coefficient[i] * {found}\nelse:{loop}{found}\n"
+
+
 # Copies of storages through index maps: parameter[target + i] = c[i] * parameter[source + k(i)].
 # Operands are how many rows there are, and rows: addresses of segments, of their starts by block,
 # of the index and of coefficients (or 0), source, target, and blocks from begin to end. See
 # `tiedgraph.runtime.maps` for segments. Entries in none of them are zero and stay it.
 EXPAND = Kernel(
     "expand",
-    """def kernel(activation, parameter, gradient, operand):
+    f"""def kernel(activation, parameter, gradient, operand):
     for r in range(operand[0]):
         at = 1 + 8 * r
-        segments, starts = integers(operand[at]), integers(operand[at + 1])
-        index, coefficient = halves(operand[at + 2]), address(operand[at + 3])
-        scaled = operand[at + 3] != 0
+{_MAPPED}
         source, target = operand[at + 4], operand[at + 5]
         for s in range(starts[operand[at + 6]], starts[operand[at + 7]]):
-            first, count = segments[4 * s], segments[4 * s + 1]
-            free, step = segments[4 * s + 2], segments[4 * s + 3]
-            whole = 0
+{indent(_SEGMENT, " " * 12)}
             if step != 0:
                 whole = count // LANES * LANES
                 for i in range(0, whole, LANES):
@@ -198,16 +217,7 @@ EXPAND = Kernel(
                     if scaled:
                         v = v * load(coefficient, first + i)
                     store(parameter, target + first + i, v)
-            if scaled:
-                for i in range(first + whole, first + count):
-                    k = index[i]
-                    if k >= 0:
-                        parameter[target + i] = coefficient[i] * parameter[source + k]
-            else:
-                for i in range(first + whole, first + count):
-                    k = index[i]
-                    if k >= 0:
-                        parameter[target + i] = parameter[source + k]
+{indent(_looked_up("parameter[target + i] =", "parameter[source + k]"), " " * 12)}
 """,
 )
 
@@ -255,9 +265,7 @@ def contract(count: int) -> Kernel:
     zero = broadcast(0.0)
     for r in range(operand[0]):
         at = 1 + 10 * r
-        segments, starts = integers(operand[at]), integers(operand[at + 1])
-        index, coefficient = halves(operand[at + 2]), address(operand[at + 3])
-        scaled = operand[at + 3] != 0
+{_MAPPED}
         numbers, target = operand[at + 4], operand[at + 5]
         sums, stride = address(operand[at + 8]), operand[at + 9]
         for block in range(operand[at + 6], operand[at + 7]):
@@ -266,11 +274,9 @@ def contract(count: int) -> Kernel:
             for i in range(place, end, LANES):
                 store(gradient, i, {_tree(0, count, VECTOR)})
             for s in range(starts[block], starts[block + 1]):
-                first, many = segments[4 * s], segments[4 * s + 1]
-                free, step = segments[4 * s + 2], segments[4 * s + 3]
-                whole = 0
+{indent(_SEGMENT, " " * 16)}
                 if step != 0:
-                    whole = many // LANES * LANES
+                    whole = count // LANES * LANES
                     for i in range(0, whole, LANES):
                         v = load(gradient, target + first + i)
                         if scaled:
@@ -280,16 +286,7 @@ def contract(count: int) -> Kernel:
                             to = free - i - LANES + 1
                             v = backwards(v, v)
                         store(sums, to, load(sums, to) + v)
-                if scaled:
-                    for i in range(first + whole, first + many):
-                        k = index[i]
-                        if k >= 0:
-                            sums[k] += coefficient[i] * gradient[target + i]
-                else:
-                    for i in range(first + whole, first + many):
-                        k = index[i]
-                        if k >= 0:
-                            sums[k] += gradient[target + i]
+{indent(_looked_up("sums[k] +=", "gradient[target + i]"), " " * 16)}
             for i in range(place, end, LANES):
 {clear}
 """,
@@ -334,13 +331,13 @@ MOST = (1 << 24) - 1  # jobs of a phase
 JOB = ("entry", "activation", "parameter", "gradient", "operand", "own")
 
 
-def _run_job(row: str, thread: str, indent: int) -> str:
+def _run_job(row: str, thread: str, deep: int) -> str:
     """Text that runs the job at `row` of the table `jobs`."""
     return f"""at = {len(JOB)} * ({row})
 call(
     jobs[at], address(jobs[at + 1] + {thread} * jobs[at + 5]), address(jobs[at + 2]),
     address(jobs[at + 3]), integers(jobs[at + 4]),
-)""".replace("\n", "\n" + " " * indent)
+)""".replace("\n", "\n" + " " * deep)
 
 
 # Takes jobs, from the end, as they are opened; returns when there was none for `patience` looks.

@@ -182,18 +182,24 @@ class NodeEmitter(Emitter):
         self._tape.rows.append(Row(self._node.id, kernel, told, wide, once, update, self._branch))
 
 
+def bound_shapes(
+    node: Node, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+    """Of the inputs and the output of a node forwards; `shapes` are those of a tape's values."""
+    # What a function was put behind is no value any more; it was of the same shape.
+    made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
+    return [shapes.get(value, made) for value in (node.forward or node).inputs], made
+
+
 def operations(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Of one sample, 0 where an op does not count them; `shapes` are those of a tape's values.
+    """Of one sample, 0 where an op does not count them; shapes as in `bound_shapes`.
 
     Backwards once for the inputs' gradients and once for the parameters'.
     """
-    forward = node.forward or node
     op = BY_NAME[node.op]
     if op.flops is None:
         return 0
-    # What a function was put behind is no value any more; it was of the same shape.
-    made = shapes[node.inputs[-1] if node.role == "backward" else node.outputs[0]]
-    once = op.flops(node.attrs, [shapes.get(v, made) for v in forward.inputs], made)
+    once = op.flops(node.attrs, *bound_shapes(node, shapes))
     if node.role != "backward":
         return once
     trained = any(graph.storages[graph.params[p].view.storage].trainable for p in node.params)
